@@ -38,6 +38,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// For how long the pool may give nobody a connection while PostgreSQL takes new ones.
 const STUCK_POOL: Duration = Duration::from_secs(60);
@@ -230,7 +231,7 @@ where
 }
 
 async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
-    look_at_database(&app).await;
+    look_at_database(&app).await?;
     server::raise_file_limit();
     let listener = TcpListener::bind(app.config.listen_addr).await.map_err(|error| format!("LISTEN_ADDR: {error}"))?;
     let operators = server::bind_for_operators(&app).await?;
@@ -244,7 +245,7 @@ async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
 }
 
 async fn work(app: App) -> Result<ExitCode, BoxError> {
-    look_at_database(&app).await;
+    look_at_database(&app).await?;
     let operators = server::bind_for_operators(&app).await?;
     let stop = stop_on_signal()?;
     tracing::info!(operations = %operators.local_addr()?, "octoco works");
@@ -254,13 +255,15 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
 }
 
 /// Before any task and any request. While PostgreSQL is away the process starts all the same, and pays nothing.
-async fn look_at_database(app: &App) {
+async fn look_at_database(app: &App) -> Result<(), BoxError> {
     if let Err(error) = app.footing.look(&app.db).await {
-        return tracing::warn!(error = error.chain(), "PostgreSQL's clock, durability and schema are not known yet");
+        tracing::warn!(error = error.chain(), "PostgreSQL's clock, durability and schema are not known yet");
+        return Ok(());
     }
     if let Err(error) = warn_of_ownership(app).await {
         tracing::warn!(error = error.chain(), "whether the service owns its tables is not known yet");
     }
+    schema::require_zone(app).await
 }
 
 /// What every process does: tells the workers what it wrote, keeps its counts and the time, answers operators, ends when it must.
@@ -437,13 +440,12 @@ async fn rotate_table<T: Table>(app: &App, table: &T) -> Result<BTreeMap<String,
 }
 
 async fn end_all_sessions(app: App) -> Result<ExitCode, BoxError> {
-    let mut ended = 0_u64;
-    loop {
-        match sessions::end_everybodys(&app).await? {
-            0 => return say(&format!("{ended} sessions ended")),
-            more => ended = ended.saturating_add(more),
-        }
+    let (mut ended, mut after) = (0_u64, Some(Uuid::nil()));
+    while let Some(last) = after {
+        let (more, next) = sessions::end_everybodys(&app, last).await?;
+        (ended, after) = (ended.saturating_add(more), next);
     }
+    say(&format!("{ended} sessions ended"))
 }
 
 async fn rebuild_read_model(app: App, accept_lost: bool) -> Result<ExitCode, BoxError> {

@@ -29,7 +29,7 @@ use crate::money::safe_mode;
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
-pub use self::days::{DifferentDay, add_up_again, add_up_day, all_days, day_is_right, keep_in};
+pub use self::days::{DifferentDay, add_up_again, add_up_day, all_days, day_is_right, keep_in, zone};
 pub use self::rebuild::{Rebuilt, rebuild, rebuild_accepting_lost};
 pub use self::recompute::{
     Compared, ComparedAccounts, account_is_right, compare_accounts, compare_page, line_is_right, recompute_account,

@@ -36,7 +36,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::mailbox;
 use crate::identity::quota::Quota;
 use crate::platform::batcher::LockWait;
-use crate::platform::clock::DateTime;
+use crate::platform::clock::{self, DateTime};
 use crate::platform::config::NoticeMails;
 use crate::platform::error::{Error, Result};
 use crate::platform::mailer::{Mail, MailError, Trouble};
@@ -452,7 +452,8 @@ fn count(app: &App, kind: &str, outcome: &str) {
 /// Deletes a batch of mails of longer ago than `RETENTION` says that have come to an end, dead ones too: nobody can bring those back, and an
 /// outage makes many. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
-    let deleted = store::delete_done(&app.db, app.clock.now() - app.config.retention.mails, PRUNED_AT_ONCE).await?;
+    let before = clock::first_id_at(app.clock.now() - app.config.retention.mails);
+    let deleted = store::delete_done(&app.db, before, PRUNED_AT_ONCE).await?;
     Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
 }
 

@@ -18,6 +18,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -40,25 +41,26 @@ const INVITATION_LIFE: TimeDelta = TimeDelta::hours(24);
 /// [`Error::StaleState`] where a second factor is enrolled already, unless a token takes the place of one that gives staff nothing.
 pub async fn begin(app: &App, caller: &Caller, password: SecretString, token: Option<SecretString>) -> Result<Started> {
     let user = credentials::prove(app, caller, password, "totp.enrolment_refused").await?;
+    let mut tx = app.db.begin().await?;
+    // From here on nobody resets it: a token that was replaced meanwhile begins nothing.
+    credentials::hold(&mut *tx, &user).await?;
     let vouched_by = match token {
-        Some(token) => Some(invited_by(app, caller, &token).await?),
+        Some(token) => Some(invited_by(app, &mut tx, user.id, &token).await?),
         None if user.role != Role::User => return Err(Error::Forbidden(Reason::EnrolmentByAnother)),
         None => None,
     };
     let vouched_by = vouched_by.as_deref();
-    if totp::find(app, user.id).await?.is_some_and(|there| !totp::is_replaceable(&there, vouched_by)) {
+    if totp::find(&mut *tx, user.id).await?.is_some_and(|there| !totp::is_replaceable(&there, vouched_by)) {
         return Err(Error::StaleState);
     }
-    let mut tx = app.db.begin().await?;
-    credentials::hold(&mut *tx, &user).await?;
     let started = totp::begin(app, &mut tx, &user, vouched_by).await?;
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "totp.begun", "user", user.id)).await?;
     tx.commit().await?;
     Ok(started)
 }
 
-async fn invited_by(app: &App, caller: &Caller, token: &SecretString) -> Result<String> {
-    let issuer = store::issuer(&app.db, caller.user_id, &hash(token), app.clock.now()).await?;
+async fn invited_by(app: &App, tx: &mut PgConnection, user_id: Uuid, token: &SecretString) -> Result<String> {
+    let issuer = store::issuer(tx, user_id, &hash(token), app.clock.now()).await?;
     issuer.ok_or_else(|| Error::field("enrolment_token", "does not work, or not any more: ask for a new one"))
 }
 

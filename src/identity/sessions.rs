@@ -328,18 +328,19 @@ pub async fn end_all(
     Ok(Ended { ids, how })
 }
 
-/// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
-/// are no more. Other processes read of it, as of any end (`platform/access.rs`).
-pub async fn end_everybodys(app: &App) -> Result<u64> {
+/// Ends everybody's sessions in a batch behind `after`, on the record: `octoco sessions end-all`, when a key has leaked. How many, and behind
+/// which to go on; `None` when that was the last. Other processes read of it, as of any end (`platform/access.rs`).
+pub async fn end_everybodys(app: &App, after: Uuid) -> Result<(u64, Option<Uuid>)> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke_batch(&mut *tx, Ending::Operator.name(), app.clock.now(), BATCH).await?;
+    let (ended, last) = store::revoke_batch(&mut *tx, Ending::Operator.name(), app.clock.now(), (after, BATCH)).await?;
+    let ended = u64::try_from(ended).map_err(Error::internal)?;
     if ended > 0 {
         let entry = Entry::of(&Actor::operator(), "session.all_ended", "session", "all");
         audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended}))).await?;
     }
     tx.commit().await?;
     app.metrics.sign_ins.with_label_values(&[Ending::Operator.name()]).inc_by(ended);
-    Ok(ended)
+    Ok((ended, last))
 }
 
 /// Deletes a batch of sessions, with their tokens, that ended longer ago than `RETENTION` says. That they were, and how they ended, stays in

@@ -43,14 +43,14 @@ const SUM_OF: TimeDelta = TimeDelta::hours(24);
 /// Of allowances that are over.
 const PRUNED_AT_ONCE: i64 = 1000;
 
-pub async fn find(app: &App, user_id: Uuid) -> Result<Option<Factor>> {
-    Ok(store::find(&app.db, user_id).await?)
+pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Option<Factor>> {
+    Ok(store::find(db, user_id).await?)
 }
 
 /// Whether signing in takes a code: for staff whose second factor somebody else let them enrol. One that a customer enrolled alone says
 /// nothing of who came to be staff.
 pub async fn is_asked_at_sign_in(app: &App, user: &User) -> Result<bool> {
-    Ok(user.role != Role::User && find(app, user.id).await?.is_some_and(|factor| factor.vouched_by.is_some()))
+    Ok(user.role != Role::User && find(&app.db, user.id).await?.is_some_and(|factor| factor.vouched_by.is_some()))
 }
 
 /// Whoever is asked for no code may send one all the same, but only a text that can be one.
@@ -68,7 +68,7 @@ pub fn check_form(field: &'static str, code: Option<&SecretString>) -> Result<()
 /// [`Error::TotpRequired`] without a code, [`Error::InvalidCredentials`] for a wrong or a used one.
 pub async fn ask(app: &App, caller: &Caller, code: Option<&SecretString>) -> Result<()> {
     check_form("totp_code", code)?;
-    if find(app, caller.user_id).await?.is_none() {
+    if find(&app.db, caller.user_id).await?.is_none() {
         return Ok(());
     }
     prove(app, caller, code.ok_or(Error::TotpRequired)?).await
@@ -82,7 +82,7 @@ pub async fn ask_above_threshold(
     code: Option<&SecretString>,
 ) -> Result<()> {
     check_form("totp_code", code)?;
-    if find(app, caller.user_id).await?.is_none() || is_allowed(app, caller.user_id, amount, key).await? {
+    if find(&app.db, caller.user_id).await?.is_none() || is_allowed(app, caller.user_id, amount, key).await? {
         return Ok(());
     }
     prove(app, caller, code.ok_or(Error::TotpRequired)?).await

@@ -27,7 +27,7 @@
 //! so looking twice credits once.
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
-//! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
+//! row is on hold for a person (`set_aside`). A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
 //! later is in `given_back`, payments of which we have no row in `unknown`, the end of what nobody pays in `unpaid`, calling one off in
 //! `cancelling`.
 
@@ -35,6 +35,7 @@ pub mod cancelling;
 mod given_back;
 mod obstacles;
 pub mod routes;
+mod set_aside;
 mod store;
 mod unknown;
 mod unpaid;
@@ -49,7 +50,7 @@ use crate::identity::{caller::Caller, users};
 use crate::money::deposits::store::Obstacles;
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
-use crate::money::suspense::{self, ItemKind, NewItem};
+use crate::money::suspense::{self, ItemKind};
 use crate::money::transactions::{
     self, Child, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider,
     RequestMark, State, Transaction,
@@ -162,7 +163,7 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match step_by_state(app, deposit).await {
         // What was set aside stays for a person, whatever Revio says or does not.
         Err(Error::Unusable(cause)) => match suspense::of_row(app, deposit.id).await? {
-            Some(item) => hold_set_aside(app, deposit, item.kind).await,
+            Some(item) => set_aside::hold(app, deposit, item.kind).await,
             // A person has closed it; reconciliation asks after it, too.
             None if deposit.state == State::Failed => transactions::rest(app, deposit).await,
             None => Err(Error::Unusable(cause)),
@@ -364,10 +365,16 @@ async fn apply(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<
 /// Revio says that it was paid: credited if that is so and fits, else set aside or on hold for a person. What was set aside before stays so.
 async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     match suspense::noted_of_object(app, purchase.id).await? {
-        Some(item) if item.booked_at.is_some() => return hold_set_aside(app, deposit, item.kind).await,
+        Some(item) if item.booked_at.is_some() => {
+            // Named only now, or not booked with it. Of what came without a row it is `unknown`'s.
+            if item.id == deposit.id {
+                set_aside::book_fee(app, deposit, purchase).await?;
+            }
+            return set_aside::hold(app, deposit, item.kind).await;
+        }
         // The ledger may have it: whatever fits by now, that comes to its end.
         Some(item) if item.id == deposit.id => {
-            return move_to_suspense(app, deposit, purchase, item.amount, item.kind).await;
+            return set_aside::book(app, deposit, purchase, item.amount, item.kind).await;
         }
         // A journal sets it aside at this moment, or gives it up because of this row. One that is held keeps the row for a person, too.
         Some(item) if item.kind == ItemKind::Journal => {
@@ -388,7 +395,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
             transactions::hold(app, &credited, Hold::Contradiction, reason).await
         }
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
-        Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, came, kind).await,
+        Err(Misfit::Money { came, kind, .. }) => set_aside::book(app, deposit, purchase, came, kind).await,
     }
 }
 
@@ -412,41 +419,6 @@ async fn hold_if_corrected(
         }
         held => Ok(held),
     }
-}
-
-/// Money that came and is not the wallet's: booked to `suspense`, and a person must look.
-async fn move_to_suspense(
-    app: &App,
-    deposit: &Transaction,
-    purchase: &Purchase,
-    amount: Amount,
-    kind: ItemKind,
-) -> Result<Transaction> {
-    let (transaction_id, provider_id) = (Some(deposit.id), Some(purchase.id));
-    suspense::set_aside(app, &NewItem { id: deposit.id, kind, transaction_id, provider_id, amount }).await?;
-    if let Some(payment) = &purchase.payment {
-        provider_fees::book(app, deposit.id, payment).await?;
-    }
-    hold_set_aside(app, deposit, kind).await
-}
-
-async fn hold_set_aside(app: &App, deposit: &Transaction, kind: ItemKind) -> Result<Transaction> {
-    let item = suspense::of_row(app, deposit.id).await?;
-    let came = item.map_or(deposit.amount, |item| item.amount);
-    let asked = deposit.amount;
-    let reason = match kind {
-        ItemKind::OtherAmount => format!("paid with another amount: {}, asked for {}", came.minor(), asked.minor()),
-        ItemKind::OtherCurrency => {
-            let is_known = app.config.currencies.contains(&came.currency());
-            let hint = if is_known { "" } else { " (to see and to clear it, add that to CURRENCIES)" };
-            let (came, asked) = (came.currency().code(), asked.currency().code());
-            format!("paid in another currency: {came}, asked for {asked}{hint}")
-        }
-        ItemKind::ClosedWallet => "paid for a closed wallet".to_owned(),
-        ItemKind::OtherReference => "paid with another reference".to_owned(),
-        ItemKind::UnknownRow | ItemKind::Correction | ItemKind::Journal => "paid before we knew of it".to_owned(),
-    };
-    transactions::hold(app, deposit, Hold::SetAside, &format!("{reason}; it is in suspense")).await
 }
 
 fn fitting_payment<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p PaymentDetails, Misfit> {
@@ -476,7 +448,7 @@ async fn credit(
     let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await? {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
-            return move_to_suspense(app, deposit, purchase, deposit.amount, ItemKind::ClosedWallet).await;
+            return set_aside::book(app, deposit, purchase, deposit.amount, ItemKind::ClosedWallet).await;
         }
         repaid => repaid?,
     };

@@ -73,11 +73,11 @@ pub async fn note(app: &App, new: &NewItem) -> Result<()> {
 
 /// The ledger has it.
 pub async fn mark_booked(app: &App, new: &NewItem) -> Result<()> {
-    store::set_booked(&app.db, new.id, app.clock.now()).await?;
-    match new.transaction_id.filter(|_| new.kind != ItemKind::Correction) {
-        Some(row) => transactions::set_outcome(app, row, Outcome::SetAside).await,
-        None => Ok(()),
+    // Before the item is ended: what is not booked yet is looked at again.
+    if let Some(row) = new.transaction_id.filter(|_| new.kind != ItemKind::Correction) {
+        transactions::set_outcome(app, row, Outcome::SetAside).await?;
     }
+    Ok(store::set_booked(&app.db, new.id, app.clock.now()).await?)
 }
 
 fn transfer(item: Uuid, leg: Leg, debit: ledger::Account, credit: ledger::Account, amount: Amount) -> Transfer {
@@ -161,10 +161,14 @@ async fn is_being_followed(app: &App, item: &Item, by: Option<Uuid>) -> Result<b
     Ok(store::is_being_followed(&app.db, row, by).await?)
 }
 
-/// True when the payer has it back, by the ledger's word: a database that was put back to an earlier moment, and has forgotten that, is told.
+/// True when the payer has it back, or Revio took it (a reversal that failed), by the ledger's word: a database that was put back to an earlier
+/// moment, and has forgotten that, is told.
 async fn note_returned(app: &App, item: &Item) -> Result<bool> {
-    let ways = [Leg::UnmatchedReturn, Leg::UnmatchedAgain].map(|leg| TransferId::of(item.id, leg));
-    let is_returned = app.ledger.lookup(&ways).await?.len() == 1;
+    let [returned, again, undone] =
+        [Leg::UnmatchedReturn, Leg::UnmatchedAgain, Leg::Return].map(|leg| TransferId::of(item.id, leg));
+    let recorded = app.ledger.lookup(&[returned, again, undone]).await?;
+    let has = |id| recorded.iter().any(|transfer| transfer.id == id);
+    let is_returned = has(undone) || has(returned) != has(again);
     if is_returned {
         store::return_all(&app.db, item.id, app.clock.now()).await?;
     }

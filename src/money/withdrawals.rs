@@ -203,7 +203,7 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     match (state, withdrawal.failure_reason) {
         (State::Initiated, _) => reserve(app, withdrawal).await,
         (State::Reserved, Some(FailureReason::ClosedByReview)) => outcomes::give_up(app, withdrawal).await,
-        (State::Reserved, Some(reason)) => booking::release(app, withdrawal, reason).await,
+        (State::Reserved, Some(reason)) => outcomes::release(app, withdrawal, reason).await,
         (State::Reserved, None) => match withdrawal.provider.id {
             None => payouts::register(app, withdrawal).await,
             Some(payout_id) => payouts::go_on(app, withdrawal, payout_id).await,

@@ -33,6 +33,24 @@ pub async fn migrate(app: &App) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Whose days a process counts in is what the database keeps them by.
+pub async fn require_zone(app: &App) -> Result<(), BoxError> {
+    let wanted = &app.config.reporting.time_zone;
+    match projector::zone(app).await {
+        Ok(kept) if kept == *wanted => {}
+        Ok(kept) => {
+            return Err(format!(
+                "REPORTING_TIME_ZONE is {wanted}, and the database has the days of {kept}: run octoco migrate"
+            )
+            .into());
+        }
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "by which zone the database keeps its days is not known yet")
+        }
+    }
+    Ok(())
+}
+
 /// A migration may take as long as it needs: an index of a large table does. But it waits for no lock for long, since all who come later
 /// wait behind it: it lets go and tries again, for as long as somebody has what it needs, and as long as another one migrates.
 async fn apply(app: &App) -> Result<(), BoxError> {

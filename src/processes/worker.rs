@@ -149,12 +149,32 @@ async fn is_full_batch(claimed: impl Future<Output = Result<usize>>) -> Result<b
 
 /// What nobody has use for any more, a batch of each, as `RETENTION` says; sums of more than a day ago.
 async fn prune(app: &App) -> Result<bool> {
-    let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
-    let (webhooks, refused) = (inbox::prune(app).await?, refused::prune(app).await?);
-    let (reads, sums) = (audit::prune_reads(app).await?, totp::prune(app).await?);
-    let (files, calls) = (statement_files::prune(app).await?, repeats::prune(app).await?);
-    let outgoing = deliveries::prune(app).await?;
-    Ok(outgoing || sessions || mails || webhooks || refused || reads || sums || files || calls)
+    each_for_itself([
+        ("sessions", sessions::prune(app).await),
+        ("mails", mails::prune(app).await),
+        ("inbox", inbox::prune(app).await),
+        ("refused", refused::prune(app).await),
+        ("audit reads", audit::prune_reads(app).await),
+        ("allowances", totp::prune(app).await),
+        ("statement files", statement_files::prune(app).await),
+        ("kept answers", repeats::prune(app).await),
+        ("outgoing webhooks", deliveries::prune(app).await),
+    ])
+}
+
+/// One that fails takes no other with it. True when one of them has more to do.
+fn each_for_itself(parts: impl IntoIterator<Item = (&'static str, Result<bool>)>) -> Result<bool> {
+    let (mut more, mut failed) = (false, None);
+    for (part, result) in parts {
+        match result {
+            Ok(has_more) => more |= has_more,
+            Err(error) => {
+                tracing::warn!(part, error = error.chain(), "a part of a task failed");
+                failed = Some(error);
+            }
+        }
+    }
+    failed.filter(|_| !more).map_or(Ok(more), Err)
 }
 
 async fn measure(app: &App) -> Result<bool> {
@@ -168,7 +188,6 @@ async fn measure(app: &App) -> Result<bool> {
         let seconds = paused.map_or(0, |wait| wait.num_seconds());
         app.metrics.revio.paused_seconds.with_label_values(&[calls]).set(seconds);
     }
-    // Each for itself: one that fails takes no other gauge with it.
     let measured = [
         ("transactions", transactions::measure(app).await),
         ("journals", journals::measure(app).await),
@@ -183,12 +202,7 @@ async fn measure(app: &App) -> Result<bool> {
         ("statements", statement_files::measure(app).await),
         ("reconciliation", reconciliation::measure(app).await),
     ];
-    let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
-    let report = |(name, error): (&'static str, Error)| {
-        tracing::warn!(gauges = name, error = error.chain(), "gauges could not be brought up to date");
-        error
-    };
-    failed.map(report).last().map_or(Ok(false), Err)
+    each_for_itself(measured.map(|(gauges, result)| (gauges, result.map(|()| false))))
 }
 
 /// Writes down what this process counts, every so often and once more at its end.
@@ -297,7 +311,7 @@ async fn run<'a>(
             Ok(false) => jittered(rhythm.period),
             Err(error) => {
                 tracing::warn!(task = rhythm.name, error = error.chain(), "a task could not look for work");
-                FAILURE_PAUSE
+                FAILURE_PAUSE.max(rhythm.period / 60)
             }
         };
         tokio::select! {
@@ -326,4 +340,17 @@ fn jittered(period: Duration) -> Duration {
 #[expect(clippy::disallowed_methods, reason = "the worker is what waits")]
 async fn sleep(pause: Duration) {
     tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_fails_takes_no_other_with_it() {
+        let away = || Err(Error::unavailable("away"));
+        assert!(each_for_itself([("one", Ok(false)), ("other", away()), ("last", Ok(true))]).expect("there is more"));
+        assert!(each_for_itself([("one", Ok(false)), ("other", away())]).is_err(), "it comes back for it");
+        assert!(!each_for_itself([("one", Ok(false))]).expect("nothing is left"));
+    }
 }

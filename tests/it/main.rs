@@ -44,6 +44,7 @@ mod held;
 mod history;
 mod inbox;
 mod journals;
+mod let_go;
 mod limits;
 mod lists;
 mod log_ids;

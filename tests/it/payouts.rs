@@ -14,14 +14,14 @@ use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
 use crate::restrictions;
 
-async fn wait(t: &TestApp, minutes: i64) {
+pub(crate) async fn wait(t: &TestApp, minutes: i64) {
     for _ in 0..minutes * 2 {
         t.advance(TimeDelta::seconds(30));
         t.drive().await;
     }
 }
 
-fn payouts(t: &TestApp, withdrawal: Uuid) -> usize {
+pub(crate) fn payouts(t: &TestApp, withdrawal: Uuid) -> usize {
     t.sim.payouts_by_reference(&withdrawal.to_string()).len()
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Customer, TestApp, stepped};
 
 pub(crate) async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
@@ -230,6 +231,30 @@ async fn a_fee_that_is_first_named_when_it_is_settled_is_booked_then_and_once(db
     let reason = t.held_reason(deposit.id()).await.expect("held");
     assert!(reason.contains("40"), "{reason}");
     assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
+    t.finish_with_held().await;
+}
+
+/// The row is held for a person, and our books say what Revio's say all the same.
+#[sqlx::test]
+async fn the_fee_of_what_was_set_aside_is_booked_once_whenever_it_is_named_and_whoever_dies(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer().await;
+    let pay = Pay { amount: Some(700), fee: 25, ..Pay::default() };
+    let [first, second] = ["first", "second"].map(|key| t.deposit(&customer, 1_000, key));
+    let (first, second) = (first.await.id(), second.await.id());
+    next.at("deposit.set_aside");
+    t.sim.pay_purchase(t.purchase_of(first), pay.clone()).expect("payable");
+    t.drive().await;
+    wait(&t, 5).await;
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 25, "after the death");
+    set(&t, |settings| settings.fee_at_paid = revio_sim::FeeAtPaid::Zero);
+    t.sim.pay_purchase(t.purchase_of(second), pay).expect("payable");
+    t.drive().await;
+    assert!(t.held_reason(second).await.is_some());
+    t.sim.settle_purchase(t.purchase_of(second), None).expect("paid");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 50, "named later");
     t.finish_with_held().await;
 }
 

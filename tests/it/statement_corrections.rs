@@ -1,11 +1,13 @@
-//! What a later line of Revio's says of the same object.
+//! What a later line of Revio's says of the same object, and which day a correction through the bank is of.
 
 use chrono::TimeDelta;
 use octoco::finance::reconciliation::BreakType;
 use octoco::platform::permissions::Role;
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::adjustments;
 use crate::harness::TestApp;
 use crate::statement_differences::{NOTHING, compare, finish, kinds, only};
 use crate::statement_files::{deposits, file, uploaded};
@@ -110,5 +112,35 @@ async fn what_is_on_the_statement_that_was_brought_of_the_day_before_is_not_miss
     t.advance(TimeDelta::days(1));
     assert_eq!(kinds(&t).await, NOTHING);
     t.drive().await;
+    finish(t).await;
+}
+
+/// What somebody paid straight to the bank, say, on a day of which there is a file already, or after it.
+#[sqlx::test]
+async fn a_correction_through_the_bank_may_be_of_the_files_day_or_of_a_later_one(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let customer = t.customer().await;
+    let correct = async |amount: i64, key: &str| {
+        let mut body = adjustments::correction(&customer, "credit", amount);
+        body["counterpart"] = json!("bank");
+        let proposed = adjustments::proposed(&t, &maker, body, key).await;
+        adjustments::approve(&t, &checker, proposed.id(), adjustments::hash(&proposed)).await;
+    };
+    let bring = async |closing: &str, day: &str| {
+        t.advance(TimeDelta::milliseconds(1));
+        let line = format!("Date,Description,Amount,Balance\n{day},charity,{closing},{closing}\n");
+        uploaded(&t, &maker, "source=bank&unit=major", line).await;
+    };
+    let differs = async || compare(&t).await.iter().any(|found| found.kind == BreakType::BankBalance);
+    correct(70_000, "a1").await;
+    bring("700.00", "2026-03-02").await;
+    t.advance(TimeDelta::days(1));
+    correct(5_000, "a2").await;
+    assert!(!differs().await, "of the third, the file is of the second");
+    bring("750.00", "2026-03-02").await;
+    assert!(!differs().await, "the bank had it on the second already");
+    bring("760.00", "2026-03-02").await;
+    assert!(differs().await);
     finish(t).await;
 }

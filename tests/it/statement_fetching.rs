@@ -159,6 +159,9 @@ async fn why_a_fetched_file_cannot_be_read_is_told_without_its_cells(db: PgPool)
     assert_eq!((brought.status, days("failed").await), (StatusCode::OK, vec![]));
     assert_eq!(days("imported").await[0]["file_id"], brought.body["id"]);
     assert_eq!(days("open").await, Vec::<Value>::new());
+    let early = "update statement_files set imported_at = '2026-03-02 12:00Z'";
+    sqlx::query(early).execute(&db).await.expect("of the day as far as it had gone");
+    assert_eq!(days("failed").await, failed);
     let unknown = t.get(&finance, "/v1/admin/reconciliation/statements/days?state=lost").await;
     assert_eq!((unknown.status, &unknown.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &"state".into()));
 }

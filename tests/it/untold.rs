@@ -212,6 +212,31 @@ async fn what_was_refunded_before_it_was_credited_of_a_deposit_at_rest_is_held_a
     t.finish().await;
 }
 
+/// Paid late, it is due for its last looks, which are days apart.
+#[sqlx::test]
+async fn what_was_refunded_of_a_deposit_that_had_expired_is_waited_for_as_long(db: PgPool) {
+    let t = TestApp::new(db).await;
+    names_no_payment(&t);
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    wait(&t, 90).await;
+    assert_eq!(t.state(deposit).await, "expired");
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(purchase, Pay { force: true, ..Pay::default() }).expect("payable");
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    t.drive().await;
+    t.sim.clear_faults();
+    t.sim.raise_event(purchase, "purchase.paid").expect("it is there");
+    wait(&t, 120).await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
+    assert!(t.held_reason(deposit).await.is_some());
+    t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
+    t.drive().await;
+    assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (600, 0, 600)));
+    t.finish().await;
+}
+
 async fn noted_by_a_journal(t: &TestApp, purchase: Uuid) -> Uuid {
     let noted = "insert into suspense_items (id, kind, provider_id, amount_minor, currency, opened_at) values ($1, 'journal', $2, 1000, 'ZAR', now())";
     let journal = t.app.clock.row_id();

@@ -85,6 +85,11 @@ pub async fn add_up_again(app: &App) -> Result<()> {
     Ok(db.close().await?)
 }
 
+/// Whose days they are.
+pub async fn zone(app: &App) -> Result<String> {
+    Ok(store::zone(&app.db).await?)
+}
+
 /// Makes the days those of another zone. Not once a month is closed: what was frozen names days of the old one. Whether it was another.
 pub async fn keep_in(app: &App, zone: &str) -> Result<bool> {
     if store::zone(&app.db).await? == zone {

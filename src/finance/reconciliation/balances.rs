@@ -45,6 +45,11 @@ pub(super) fn is_untold(error: &Error) -> bool {
     }
 }
 
+/// Whether Revio said our figure of a currency.
+pub(super) fn is_told(sums: &Sums, currency: &str) -> bool {
+    sums.get(currency).is_some_and(|sum| sum.contains_key(OURS))
+}
+
 /// Asks Revio, keeps every figure, and compares ours.
 pub(super) async fn provider(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)> {
     let asked_at = app.clock.now();

@@ -157,7 +157,12 @@ fn since(app: &App, row: &Transaction, updated_on: &Figure) -> DateTime {
 
 async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
     let Some(object) = row.provider.id else { return Ok(Asked::Found(Vec::new())) };
-    let item = suspense::of_row(app, row.id).await?;
+    // Also what a journal set aside of the payment, or what came before the row: whoever booked that follows what becomes of it.
+    let item = match suspense::of_row(app, row.id).await? {
+        Some(item) => Some(item),
+        None => suspense::of_object(app, object).await?,
+    };
+    let is_rows_own = item.as_ref().is_none_or(|item| item.transaction_id == Some(row.id));
     let booked = item.map(|item| item.amount).or((row.state == State::Completed).then_some(row.amount));
     let purchase = provider_objects::if_known(provider_objects::ask_for_purchase(app, Some(row.id), object).await)?;
     let unsaid = Figure::default();
@@ -180,9 +185,11 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
     let marked = !matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
     match (&purchase.status, &purchase.payment) {
         (PurchaseStatus::Unknown(_), _) => return Ok(Asked::Skipped),
+        // Paid, it says, and of no payment: nothing that could be compared.
+        (status, None) if status.means_paid() && !marked => return Ok(Asked::Skipped),
         (status, Some(payment)) if status.means_paid() && !marked => {
             pair.compare_money(payment, BreakType::PaidAtProvider);
-            if booked.is_some() {
+            if booked.is_some() && is_rows_own {
                 compare_reversals(&mut pair, purchase, payment).await?;
                 pair.compare_fee(&payment.fee_amount).await?;
             }

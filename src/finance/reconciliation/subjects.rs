@@ -58,7 +58,13 @@ pub(super) async fn look(app: &App, run: &Run, known: &Break) -> Result<Look> {
         T::ProviderBalance if known.last_run_id == run.id => return Ok(Look::Unknown),
         T::ProviderBalance => match balances::provider(app, run).await {
             Err(error) if balances::is_untold(&error) => return Ok(Look::Unknown),
-            compared => compared?.0,
+            compared => {
+                let (found, sums) = compared?;
+                if !known.currency.as_ref().is_some_and(|currency| balances::is_told(&sums, currency)) {
+                    return Ok(Look::Unknown);
+                }
+                found
+            }
         },
         T::PositionShort | T::D1Late if run.kind == RunKind::Daily => balances::position(app, run).await?.0,
         // What files say is found by who reads them.

@@ -13,6 +13,7 @@
 use std::fmt;
 use std::io::BufRead;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{Months, NaiveDate, NaiveTime};
@@ -38,6 +39,8 @@ const LINKS_MAX: i64 = 1_000_000;
 /// Files that a process makes at once: each reads a month.
 const AT_ONCE: usize = 2;
 const RETRY_SECS: u64 = 30;
+/// How long one may take to go out: who reads slower keeps a turn from others.
+const STREAM_MAX: Duration = Duration::from_secs(600);
 
 static MAKING: Semaphore = Semaphore::const_new(AT_ONCE);
 
@@ -237,8 +240,11 @@ pub async fn begin(app: &App, actor: &Actor, month: &Month) -> Result<Pack> {
 
 /// The file, a batch of links at a time.
 pub fn stream(app: App, pack: Pack) -> impl Stream<Item = Result<Vec<u8>>> + Send {
-    let whole = (Context::new(&SHA256), pack.sha256);
-    stream::try_unfold((app, pack.writing, whole), |(app, mut writing, (mut hash, expected))| async move {
+    let (whole, started) = ((Context::new(&SHA256), pack.sha256), Instant::now());
+    stream::try_unfold((app, pack.writing, whole), move |(app, mut writing, (mut hash, expected))| async move {
+        if started.elapsed() > STREAM_MAX {
+            return Err(Error::unavailable("the reader is too slow"));
+        }
         let Some(part) = writing.next(&app).await? else { return Ok(None) };
         hash.update(&part);
         if writing.stage == Stage::Over && hash.clone().finish().as_ref() != expected.as_slice() {

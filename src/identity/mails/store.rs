@@ -99,7 +99,7 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
     let query = sqlx::query_as!(
         Claimed,
         r#"update mails set due_at = $2
-            where id in (select id from mails where due_at <= $1 order by due_at limit $3 for update skip locked)
+            where id = any(array(select id from mails where due_at <= $1 order by due_at limit $3 for update skip locked))
            returning id, kind, attempts, expires_at, last_error is not null as "was_tried!""#,
         lease.now,
         lease.until,
@@ -108,12 +108,12 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
     query.fetch_all(db).await
 }
 
-/// Deletes a batch of what came to an end before `before`.
-pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
+/// Deletes a batch of what came to an end, of those before the id.
+pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: Uuid, limit: i64) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "delete from mails
-          where id in (select id from mails where state <> 'pending' and created_at < $1
-                        limit $2 for update skip locked)",
+          where id in (select id from mails where state <> 'pending' and id < $1
+                        order by id limit $2 for update skip locked)",
         before,
         limit
     )

@@ -130,7 +130,7 @@ struct ResetView {
 #[utoipa::path(get, path = "/v1/me/totp", tag = "auth", security(("bearer" = [])),
     responses((status = 200, body = TotpView), Problems))]
 async fn show(State(app): State<App>, caller: Caller) -> Result<Json<TotpView>> {
-    let factor = totp::find(&app, caller.user_id).await?;
+    let factor = totp::find(&app.db, caller.user_id).await?;
     Ok(Json(TotpView {
         enrolled_at: factor.as_ref().map(|factor| factor.enrolled_at),
         vouched: factor.as_ref().is_some_and(|factor| factor.vouched_by.is_some()),

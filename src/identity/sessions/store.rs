@@ -141,30 +141,33 @@ pub(super) async fn revoke_all(
     rows.fetch_all(db).await
 }
 
-/// How many live sessions of a batch ended by this. One that ends just now by other means is passed over.
+/// Of the `limit` sessions behind `after` those that live end by this; one that ends just now by other means is passed over. How many, and the
+/// last that was looked at.
 pub(super) async fn revoke_batch(
     db: impl PgExecutor<'_>,
     reason: &str,
     now: DateTime,
-    limit: i64,
-) -> sqlx::Result<u64> {
+    (after, limit): (Uuid, i64),
+) -> sqlx::Result<(i64, Option<Uuid>)> {
     let update = sqlx::query!(
-        "update sessions set revoked_at = $2, revoked_reason = $1
-          where id in (select id from sessions where revoked_at is null and expires_at > $2
-                        order by id limit $3 for no key update)
-            and revoked_at is null",
+        r#"with batch as (select id from sessions where id > $3 order by id limit $4),
+                ended as (update sessions s set revoked_at = $2, revoked_reason = $1
+                            from batch where s.id = batch.id and s.revoked_at is null and s.expires_at > $2 returning s.id)
+           select (select count(*) from ended) as "ended!", (select id from batch order by id desc limit 1) as last"#,
         reason,
         now,
+        after,
         limit
     );
-    Ok(update.execute(db).await?.rows_affected())
+    update.fetch_one(db).await.map(|batch| (batch.ended, batch.last))
 }
 
 /// Deletes a batch of those that ended before `before`, by time or otherwise; their tokens go with them.
 pub(super) async fn delete_ended(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
     let delete = sqlx::query!(
         "delete from sessions
-          where id in (select id from sessions where revoked_at < $1 or expires_at < $1 limit $2 for update skip locked)",
+          where id in (select id from sessions where revoked_at < $1 or revoked_at is null and expires_at < $1
+                        limit $2 for update skip locked)",
         before,
         limit
     );

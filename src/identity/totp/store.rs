@@ -199,7 +199,7 @@ pub(super) async fn allow(
           where (select coalesce(sum(amount_minor), 0) from totp_allowances
                   where user_id = $1 and currency = $3 and idempotency_key <> $2) + $4::bigint <= $5::bigint
          on conflict (user_id, idempotency_key)
-         do update set amount_minor = greatest(totp_allowances.amount_minor, excluded.amount_minor)
+         do update set amount_minor = greatest(totp_allowances.amount_minor, excluded.amount_minor), created_at = excluded.created_at
                  where totp_allowances.currency = excluded.currency",
         of.user_id,
         of.key,

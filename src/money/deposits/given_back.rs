@@ -109,8 +109,8 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
         (PurchaseStatus::Unknown(word), _) => {
             Ok((provider_objects::wait_for_a_known_word(app, &row, purchase.id, word).await?, true))
         }
-        // It is held for what is in suspense of it: whoever decides about that must know.
-        (_, Some(wrong)) if row.held_code == Some(Hold::SetAside) => {
+        // It is held and set aside: whoever decides about what is in suspense must know.
+        (_, Some(wrong)) if row.state != State::Completed && is_held_for_a_person(&row) => {
             let Some(said) = &sums.in_other_currency else {
                 // Nobody looks at it again by himself: the event does, and is a dead letter in the end.
                 return Err(Error::Unusable(wrong.into()));
@@ -123,6 +123,10 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
             Ok((transactions::end_hold_of(app, &row, &over, LATER_LOOKS[0]).await?, false))
         }
     }
+}
+
+fn is_held_for_a_person(row: &Transaction) -> bool {
+    row.held_code.is_some_and(|code| !Hold::LACKS_A_WORD.contains(&code))
 }
 
 async fn add_up<'a>(

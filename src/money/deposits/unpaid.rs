@@ -70,6 +70,10 @@ pub(super) async fn look_last(app: &App, deposit: &Transaction) -> Result<Transa
         }
         Some(purchase) => {
             let looked = super::apply(app, deposit, &purchase).await?;
+            // Credited, held, or asked again soon: what went back of it is not known yet.
+            if purchase.status.means_paid() {
+                return Ok(looked);
+            }
             // It could not be cancelled, and can still be paid.
             if matches!(purchase.status, PurchaseStatus::Open(_)) && app.clock.now() - looked.updated_at < LAST_LOOKS[0]
             {

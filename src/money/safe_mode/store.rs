@@ -79,7 +79,10 @@ pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) ->
                 and exists (select from once) returning id),
          aside as (
              update transactions set due_at = $1, held_code = null, held_reason = null, held_at = null, version = version + 1
-              where kind = 'deposit' and held_code = 'set_aside' and exists (select from once) returning id)
+              where kind = 'deposit' and exists (select from once)
+                and (held_code = 'set_aside'
+                     or held_code = 'behind_ledger' and exists (select from suspense_items s where s.transaction_id = transactions.id))
+             returning id)
          update transactions set due_at = $1
           where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')
             and exists (select from once)",

@@ -98,7 +98,7 @@ text_enum! {
 
 impl Hold {
     /// Those that only lack Revio's word, or our understanding of it: when the row comes to its end all the same, nobody has to look.
-    pub(super) const LACKS_A_WORD: [Self; 5] =
+    pub const LACKS_A_WORD: [Self; 5] =
         [Self::GaveUp, Self::Undecided, Self::UnknownStatus, Self::Unexplained, Self::NotProven];
 }
 

@@ -8,7 +8,7 @@
 //!     awaiting_approval --> reserved: approve (enough people, all the same payout), or the threshold is another one by now
 //!     reserved --> awaiting_approval: await_anew (who approved it may not any more, when the payout is to begin)
 //!     awaiting_approval --> awaiting_approval: decline, or too late (the row says so before the ledger does)
-//!     awaiting_approval --> failed: release (the reservation is voided)
+//!     awaiting_approval --> failed: release (the reservation is voided, unless Revio has executed a payout of before)
 //! ```
 //!
 //! What is approved is a hash over the withdrawal and the decrypted bank details. It is computed anew from what is about to be
@@ -25,7 +25,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{booking, restored};
+use super::{outcomes, restored};
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, SubjectHash};
@@ -165,7 +165,7 @@ pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transacti
 /// so, and from then on nobody can approve it.
 pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(reason) = withdrawal.failure_reason {
-        return booking::release(app, withdrawal, reason).await;
+        return outcomes::release(app, withdrawal, reason).await;
     }
     if needed(app, withdrawal) == 0 {
         // The thresholds were raised meanwhile, or the bank account is new no more.
@@ -176,7 +176,7 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
     let refused = transactions::advance(app, withdrawal, refused).await?;
-    booking::release(app, &refused, FailureReason::NotApprovedInTime).await
+    outcomes::release(app, &refused, FailureReason::NotApprovedInTime).await
 }
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.

@@ -10,7 +10,7 @@ use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::ItemKind;
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Move, Provider, State, Transaction};
-use crate::money::{adjustments, provider_fees};
+use crate::money::{adjustments, provider_fees, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::Payout;
 use crate::provider::revio::objects::PaymentDetails;
@@ -80,7 +80,7 @@ pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: Failure
         Err(error) => return Err(error.into()),
     };
     totp::give_back_allowance(app, withdrawal.id).await?;
-    let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
+    let due = if has_payouts(app, withdrawal).await? { Due::In(LATER_LOOKS[0]) } else { Due::Never };
     let end = if reason == FailureReason::CancelledByCustomer { State::Cancelled } else { State::Failed };
     transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await
 }
@@ -88,9 +88,14 @@ pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: Failure
 /// `→ failed`, as two people said: the ledger has lost its reservation (TigerBeetle was put back to an earlier moment), so nothing is to be
 /// released. What Revio has paid all the same is taken from the wallet at the next look.
 pub(super) async fn end_unreserved(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let due = if withdrawal.provider.id.is_some() { Due::Now } else { Due::Never };
+    let due = if has_payouts(app, withdrawal).await? { Due::Now } else { Due::Never };
     let to = Move::to(State::Failed, due).because(FailureReason::ClosedByReview);
     transactions::advance(app, withdrawal, to).await
+}
+
+/// Whether there is one that Revio may still say something else of, also one that the row let go of.
+async fn has_payouts(app: &App, withdrawal: &Transaction) -> Result<bool> {
+    Ok(withdrawal.provider.id.is_some() || !provider_objects::payouts_of(app, withdrawal.id).await?.is_empty())
 }
 
 /// `failed, cancelled → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.

@@ -2,6 +2,7 @@
 //! its looks at finished withdrawals.
 
 use super::booking::{self, LATER_LOOKS};
+use super::outcomes;
 use crate::app::App;
 use crate::money::receivables::{self, CollectLegs};
 use crate::money::transactions::{self, Hold, State, Transaction};
@@ -9,20 +10,27 @@ use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::{Payout, PayoutStatus};
 
-/// A finished withdrawal, some time later: is Revio's word still the same?
+/// A finished withdrawal, some time later: is Revio's word still the same? Where nothing was paid, its word on payouts that the row let go of
+/// counts, too.
 pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
-    // One that Revio does not know any more has no other word than before.
-    let looked = match provider_objects::if_known(
-        provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await,
-    )? {
-        // Asked again soon, or held: no word that we know is no word that stays.
-        Some(payout) if matches!(payout.status, PayoutStatus::Unknown(_)) => {
-            return reconsider(app, withdrawal, &payout).await;
+    let mut looked = withdrawal.clone();
+    for payout_id in outcomes::every_payout(app, withdrawal).await? {
+        let is_own = looked.provider.id == Some(payout_id);
+        if !is_own && looked.state == State::Completed {
+            continue;
         }
-        Some(payout) => reconsider(app, withdrawal, &payout).await?,
-        None => withdrawal.clone(),
-    };
+        // One that Revio does not know any more has no other word than before.
+        let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await;
+        let Some(payout) = provider_objects::if_known(asked)? else { continue };
+        match payout.status {
+            // Asked again soon, or held: no word that we know is no word that stays.
+            PayoutStatus::Unknown(_) => return reconsider(app, &looked, &payout).await,
+            PayoutStatus::Success => looked = reconsider(app, &looked, &payout).await?,
+            _ if is_own => looked = reconsider(app, &looked, &payout).await?,
+            // It is on its way, or never was: its end is told, and looked for again.
+            PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Error => {}
+        }
+    }
     transactions::look_again(app, &looked, &LATER_LOOKS).await
 }
 

@@ -3,6 +3,8 @@
 //! ```text
 //! apply ─> adopt_executed ─> adopt ─> act_on ─> booking
 //!        └─> act_on
+//! release ─┬─> adopt_executed
+//!          └─> booking: the row's own word
 //! give_up ─┬─> adopt: Revio pays it all the same
 //!          └─> booking: the word of two people
 //! adopt, and `payouts` before an execution ─> note (ledger: this payout)
@@ -67,6 +69,14 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
         }
     }
     Ok(None)
+}
+
+/// `→ failed, cancelled`, as the row says: it is asked right before whether Revio has executed a payout all the same that the row let go of.
+pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
+    match adopt_executed(app, withdrawal).await? {
+        Some(adopted) => Ok(adopted),
+        None => booking::release(app, withdrawal, reason).await,
+    }
 }
 
 /// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout was executed that we had given up, or had not
@@ -179,7 +189,7 @@ pub(super) fn is_named_as_own(app: &App, withdrawal: &Transaction, payout: &Payo
 }
 
 /// The ids of all its payouts that PostgreSQL or the ledger knows, its current one first. Fails if either store is away.
-async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<Vec<Uuid>> {
+pub(super) async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<Vec<Uuid>> {
     let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     let known = withdrawal.provider.id.into_iter().chain(noted).chain(registered.iter().map(|known| known.id));

@@ -324,6 +324,9 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
         if safe_mode::pays_nothing(app).await? {
             return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
         }
+        if let Some(adopted) = adopt_executed(app, withdrawal).await? {
+            return Ok(adopted);
+        }
         return pay(app, withdrawal).await;
     }
     let until = no_call_counts_from(withdrawal) - app.clock.now();
@@ -347,7 +350,9 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     // A call of which the answer was lost may still have its effect, however late.
     let all_refused = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
     if (is_noted && !all_refused) || standing.payouts.len() >= PAYOUTS_MAX || registered.len() >= REGISTERED_MAX {
-        let ids: Vec<Uuid> = registered.iter().map(|payout| payout.id).collect();
+        let may_pay =
+            registered.iter().filter(|payout| payout.executions > 0 || Some(payout.id) == withdrawal.provider.id);
+        let ids: Vec<Uuid> = may_pay.map(|payout| payout.id).collect();
         let reason = format!("Revio may still pay, and has not: payouts {}", named(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
     }

@@ -19,11 +19,13 @@ use crate::platform::error::{Decline, Figures, Period, Result};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// More withdrawals within a day than anybody makes; of more of them the last ones tell no time.
 const LOOKED_AT_MAX: i64 = 1_000;
+/// A row that was written while the ledger was away counts from its reservation on.
+const RESERVED_WITHIN: TimeDelta = TimeDelta::days(3);
 
 /// What left at a moment counts until a day later.
 pub(super) struct Outflow {
     pub(super) minor: i64,
-    pub(super) created_at: DateTime,
+    pub(super) reserved_at: DateTime,
 }
 
 pub(super) async fn figures(app: &App, refused: &Transaction, why: Decline) -> Option<Figures> {
@@ -80,11 +82,11 @@ async fn fits_at(app: &App, refused: &Transaction, daily: Amount, used: i64) -> 
     if excess <= 0 {
         return Ok(Some(whole_second(now)));
     }
-    let since = clock::first_id_at(now - day);
+    let since = (clock::first_id_at(now - day - RESERVED_WITHIN), now - day);
     for outflow in store::outflows(&app.db, refused, since, LOOKED_AT_MAX).await? {
         excess = excess.saturating_sub(outflow.minor);
         if excess <= 0 {
-            return Ok(Some(whole_second(outflow.created_at + day)));
+            return Ok(Some(whole_second(outflow.reserved_at + day)));
         }
     }
     // What the ledger counts stands in rows: the rest of it left a moment ago, or the amount is more than the limit.

@@ -15,7 +15,10 @@ pub(super) async fn open_after(db: impl PgExecutor<'_>, run: &Run, after: Uuid, 
             cross join lateral (
                   select t.id from transactions t
                    where (t.state, t.id) > (wanted.state, $1) and t.state <= wanted.state and t.state <> 'completed'
-                     and t.provider_id is not null and t.updated_at <= $2
+                     and t.updated_at <= $2
+                     -- Of a withdrawal payouts that its row let go of count, too.
+                     and (t.provider_id is not null or t.kind = 'withdrawal'
+                          and exists (select from provider_objects o where o.transaction_id = t.id and o.kind = 'payout'))
                    order by t.state, t.id limit $3) as open
             order by open.id limit $3"#,
         after,
@@ -33,10 +36,12 @@ pub(super) async fn ended_after(
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
     let ids = sqlx::query_scalar!(
-        "select id from transactions
-          where id > $1 and id > $2 and provider_id is not null and kind in ('deposit', 'withdrawal')
+        "select t.id from transactions t
+          where t.id > $1 and t.id > $2 and kind in ('deposit', 'withdrawal')
+            and (provider_id is not null or kind = 'withdrawal'
+                 and exists (select from provider_objects o where o.transaction_id = t.id and o.kind = 'payout'))
             and state in ('completed', 'failed', 'expired', 'cancelled') and updated_at >= $3 and updated_at <= $4
-          order by id limit $5",
+          order by t.id limit $5",
         after,
         oldest,
         since,
@@ -54,10 +59,12 @@ pub(super) async fn later_after(
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
     let ids = sqlx::query_scalar!(
-        "select id from transactions
-          where id > $1 and id > $2 and provider_id is not null and kind in ('deposit', 'withdrawal')
+        "select t.id from transactions t
+          where t.id > $1 and t.id > $2 and kind in ('deposit', 'withdrawal')
+            and (provider_id is not null or kind = 'withdrawal'
+                 and exists (select from provider_objects o where o.transaction_id = t.id and o.kind = 'payout'))
             and state in ('completed', 'failed', 'expired', 'cancelled') and updated_at < $3
-          order by id limit $4",
+          order by t.id limit $4",
         after,
         oldest,
         since,

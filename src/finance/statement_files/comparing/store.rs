@@ -343,13 +343,20 @@ pub(super) async fn last_bank_balance(db: impl PgExecutor<'_>, currency: &str) -
     file.fetch_optional(db).await
 }
 
-/// What the bank did not know at the end of a day: what was posted of later days, and what has left it and is not posted yet.
+/// What the bank did not know at the end of a day: what was posted of later days, and what has left it and is not posted yet. Of a correction
+/// nobody has said of which day it is: those that were made later may be of an earlier one.
 pub(super) struct After {
     pub(super) posted: i64,
     pub(super) top_ups_in_transit: i64,
+    pub(super) corrected: i64,
 }
 
-pub(super) async fn bank_after(db: impl PgExecutor<'_>, currency: &str, day: NaiveDate) -> sqlx::Result<After> {
+pub(super) async fn bank_after(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    currency: &str,
+    day: NaiveDate,
+) -> sqlx::Result<After> {
     let after = sqlx::query_as!(
         After,
         r#"select coalesce(sum(case when state <> 'completed' then 0
@@ -360,10 +367,15 @@ pub(super) async fn bank_after(db: impl PgExecutor<'_>, currency: &str, day: Nai
                                       or kind in ('provider_invoice', 'suspense_return') and account = 'bank' then -amount_minor
                                     else 0 end), 0)::bigint as "posted!",
                   coalesce(sum(amount_minor) filter (where kind = 'float_top_up' and state = 'in_transit' and evidence_date <= $2), 0)::bigint
-                      as "top_ups_in_transit!"
+                      as "top_ups_in_transit!",
+                  (select coalesce(sum(case a.direction when 'credit' then t.amount_minor else -t.amount_minor end), 0)::bigint
+                     from adjustments a join transactions t on t.id = a.transaction_id
+                    where a.counterpart = 'bank' and t.currency = $1 and t.state = 'completed'
+                      and t.completed_at >= ($2 + 1)::timestamp at time zone $3) as "corrected!"
              from journals where currency = $1"#,
         currency,
-        day
+        day,
+        zone
     );
     after.fetch_one(db).await
 }

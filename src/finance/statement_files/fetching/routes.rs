@@ -6,6 +6,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::DayState;
 use super::store::{self, StatementDay};
 use crate::app::App;
+use crate::finance::days;
 use crate::identity::staff::Staff;
 use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Query, page, page_query};
@@ -37,5 +38,5 @@ async fn list(
     let state: Option<DayState> = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
-    Ok(Json(Page::by_id(store::list(&app.db, state, before, limit).await?, limit, |day| day.id)))
+    Ok(Json(Page::by_id(store::list(&app.db, days::zone(&app), state, (before, limit)).await?, limit, |day| day.id)))
 }

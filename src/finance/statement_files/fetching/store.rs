@@ -133,12 +133,12 @@ pub(super) async fn give_up(db: impl PgExecutor<'_>, id: Uuid, attempts: i32, fa
     given_up.execute(db).await.map(drop)
 }
 
-/// Latest first. A day that was given up is no longer so once somebody has brought a file of it.
+/// Latest first. A day that was given up is no longer so once somebody has brought a file of it after its end: one from before is of a part of it.
 pub(super) async fn list(
     db: impl PgExecutor<'_>,
+    zone: &str,
     state: Option<DayState>,
-    before: Option<Uuid>,
-    limit: i64,
+    (before, limit): (Option<Uuid>, i64),
 ) -> sqlx::Result<Vec<StatementDay>> {
     let page = sqlx::query_as!(
         StatementDay,
@@ -148,16 +148,18 @@ pub(super) async fn list(
                      from statement_requests r
                      left join lateral (select f.id from statement_files f
                                          where r.state = 'failed' and f.source = 'revio' and r.day between f.from_day and f.to_day
+                                           and f.imported_at >= (r.day + 1)::timestamp at time zone $4
                                          order by f.id desc limit 1) brought on true) d
             where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3"#,
         state.map(DayState::name),
         before,
-        limit
+        limit,
+        zone
     );
     page.fetch_all(db).await
 }
 
-/// What waits, and the days that somebody must import by hand: those that no file is of since.
+/// What waits, and the days that somebody must import by hand: those that no file is of since their end.
 pub(super) async fn depths(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> sqlx::Result<Vec<Depth>> {
     let depths = sqlx::query_as!(
         Depth,
@@ -166,7 +168,8 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -
            union all
            select 'statements', 'failed', count(*), min(r.day::timestamp at time zone $2) from statement_requests r
             where r.state = 'failed' and not exists (select from statement_files f
-                    where f.source = 'revio' and r.day between f.from_day and f.to_day)"#,
+                    where f.source = 'revio' and r.day between f.from_day and f.to_day
+                      and f.imported_at >= (r.day + 1)::timestamp at time zone $2)"#,
         now,
         zone
     );

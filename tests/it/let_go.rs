@@ -1,0 +1,106 @@
+//! Payouts that a withdrawal let go of, and that Revio pays after all: none is paid besides another, nothing is given back that was paid, and where
+//! it was given back already it is found, though no event came.
+
+use chrono::TimeDelta;
+use octoco::money::transactions;
+use revio_sim::{Fault, FaultKind, Moment, PayoutBehaviour, PayoutOutcome, Scope};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Customer, TestApp};
+use crate::payouts::{payouts, wait};
+use crate::reconciliation;
+
+/// Its execution was refused in words, its window has closed, and the row has let it go.
+async fn let_go(t: &TestApp, customer: &Customer) -> (Uuid, Uuid) {
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Refused));
+    let withdrawal = t.withdraw(customer, 4_000, "w").await.id();
+    t.drive().await;
+    let first = t.payout_of(withdrawal);
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    (withdrawal, first)
+}
+
+async fn payout_of_row(t: &TestApp, withdrawal: Uuid) -> Option<Uuid> {
+    transactions::find(&t.app, withdrawal).await.expect("there").provider.id
+}
+
+/// Revio refuses to register another one, so the money goes back; and then it pays the first.
+#[sqlx::test]
+async fn what_is_paid_after_the_money_was_given_back_is_found_by_the_later_looks(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = given_back(&t, &customer).await;
+    wait(&t, 70).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}
+
+/// All looks are over.
+#[sqlx::test]
+async fn what_is_paid_after_the_money_was_given_back_is_found_by_reconciliation(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = given_back(&t, &customer).await;
+    let rests = "update transactions set due_at = null where id = $1";
+    sqlx::query(rests).bind(withdrawal).execute(&t.app.db).await.expect("as after all its looks");
+    for _ in 0..3 {
+        t.advance(TimeDelta::days(1));
+        reconciliation::cycle(&t).await;
+        t.drive().await;
+    }
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}
+
+async fn given_back(t: &TestApp, customer: &Customer) -> Uuid {
+    let (withdrawal, first) = let_go(t, customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::Refused));
+    wait(t, 20).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(t, withdrawal).await), ("failed", None));
+    assert_eq!(t.balance(customer).await, (10_000, 0, 10_000));
+    t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
+    withdrawal
+}
+
+/// The row waits for an approval anew when it is declined.
+#[sqlx::test]
+async fn what_is_paid_before_the_money_is_given_back_stays_paid(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (withdrawal, first) = let_go(&t, &customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
+    wait(&t, 18).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("reserved", None));
+    t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
+    let declined = "update transactions set failure_reason = 'declined', due_at = $2, held_code = null, held_reason = null, held_at = null
+                     where id = $1";
+    sqlx::query(declined).bind(withdrawal).bind(t.app.clock.now()).execute(&t.app.db).await.expect("there");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}
+
+/// The second is under way, and its execution was refused in words, too.
+#[sqlx::test]
+async fn another_is_not_executed_again_before_it_is_known_that_the_first_pays_nobody(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (withdrawal, first) = let_go(&t, &customer).await;
+    for _ in 0..40 {
+        if payouts(&t, withdrawal) == 2 {
+            break;
+        }
+        wait(&t, 1).await;
+    }
+    assert_eq!(t.state(withdrawal).await, "submitting");
+    assert_ne!(payout_of_row(&t, withdrawal).await, Some(first));
+    t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
+    t.sim.clear_faults();
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    wait(&t, 10).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("completed", Some(first)));
+    assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (1, (6_000, 0, 6_000)));
+    t.finish().await;
+}
