@@ -208,7 +208,10 @@ async fn move_to_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
 /// `→ failed`: what was won back came into suspense for want of a wallet, and was not won after all.
 async fn leave_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
     let item = suspense::find(app, row.id).await?;
-    if !suspense::claim(app, &item, Subject::Transaction(row.id), row.amount.minor()).await? {
+    // By an earlier try, whose end is not known: it is not claimed again, and goes on to its end.
+    let has_left = app.ledger.has(TransferId::of(row.id, Leg::Return)).await?;
+    let is_claimed = suspense::claim(app, &item, Subject::Transaction(row.id), row.amount.minor()).await?;
+    if !is_claimed && !has_left {
         return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;
     }
     return_from_suspense(app, row, &item).await?;
@@ -221,5 +224,6 @@ async fn return_from_suspense(app: &App, row: &Transaction, item: &Item) -> Resu
     let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
     let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
     app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+    app.crash.at("reversal.returned")?;
     suspense::record_outcome(app, item, Outcome::Returned).await
 }

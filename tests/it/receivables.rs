@@ -199,7 +199,8 @@ async fn the_age_of_what_is_owed_ends_when_it_is_repaid(db: PgPool) {
 /// The wallet was closed meanwhile: what was won back is in suspense, for somebody to decide. Then it was not won after all.
 #[sqlx::test]
 async fn a_chargeback_won_for_a_closed_wallet_leaves_suspense_again_where_it_was_not_won(db: PgPool) {
-    let t = TestApp::new(db).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
     let (customer, admin) = (t.customer().await, t.staff(Role::Admin).await);
     let purchase = pay(&t, &customer, PAID, "d").await;
@@ -215,6 +216,7 @@ async fn a_chargeback_won_for_a_closed_wallet_leaves_suspense_again_where_it_was
     let won = t.sim.payments_of(purchase).last().and_then(|won| won["id"].as_str()?.parse().ok()).expect("an id");
     t.advance(TimeDelta::minutes(1));
     t.sim.fail_payment(won).expect("it was announced");
+    next.at("reversal.returned");
     t.drive().await;
     t.advance(TimeDelta::minutes(2));
     t.drive().await;

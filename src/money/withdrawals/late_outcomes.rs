@@ -13,7 +13,7 @@ use crate::provider::revio::{Payout, PayoutStatus};
 /// A finished withdrawal, some time later: is Revio's word still the same? Where nothing was paid, its word on payouts that the row let go of
 /// counts, too.
 pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let mut looked = withdrawal.clone();
+    let (mut looked, mut unknown) = (withdrawal.clone(), None);
     for payout_id in outcomes::every_payout(app, withdrawal).await? {
         let is_own = looked.provider.id == Some(payout_id);
         if !is_own && looked.state == State::Completed {
@@ -23,15 +23,18 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
         let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await;
         let Some(payout) = provider_objects::if_known(asked)? else { continue };
         match payout.status {
-            // Asked again soon, or held: no word that we know is no word that stays.
-            PayoutStatus::Unknown(_) => return reconsider(app, &looked, &payout).await,
+            PayoutStatus::Unknown(_) => unknown = unknown.or(Some(payout)),
             PayoutStatus::Success => looked = reconsider(app, &looked, &payout).await?,
             _ if is_own => looked = reconsider(app, &looked, &payout).await?,
             // It is on its way, or never was: its end is told, and looked for again.
             PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Error => {}
         }
     }
-    transactions::look_again(app, &looked, &LATER_LOOKS).await
+    match unknown {
+        // Asked again soon, or held: no word that we know is no word that stays. Where another was paid, that counts.
+        Some(payout) if looked.state == withdrawal.state => reconsider(app, &looked, &payout).await,
+        Some(_) | None => transactions::look_again(app, &looked, &LATER_LOOKS).await,
+    }
 }
 
 /// Revio's word on a finished withdrawal: the same as before, or another one.

@@ -7,7 +7,7 @@ use super::reader::Reader;
 #[derive(Debug)]
 pub struct Reporting {
     /// `REPORTING_TIME_ZONE`: whose days and months reports count in, as the time zone database names it. `octoco migrate` puts it into the
-    /// database (`reporting.day`), and no process starts with another. Default `Africa/Johannesburg`.
+    /// database (`reporting.day`), and no process starts with another while it answers. Default `Africa/Johannesburg`.
     pub time_zone: String,
     /// `GRAFANA_DATABASE_PASSWORD`: of the role `grafana`, which reads the schema `reporting`; `octoco migrate` makes it. Without it
     /// a role that is there only gets what it may read.
