@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use std::io::Cursor;
 use uuid::Uuid;
 
+use crate::binary;
 use crate::exports::{export, fetch, link, text};
 use crate::harness::{Customer, TestApp};
 use crate::statements::pass_the_ledgers_present;
@@ -273,4 +274,17 @@ async fn a_list_by_completion_is_read_from_its_index_and_a_move_that_completes_n
     .expect("two indexes");
     assert!(predicates.iter().all(|told| told.as_str().is_some_and(|told| told.contains("completed_at IS NOT NULL"))));
     t.finish().await;
+}
+
+/// Its days would be others than those of the reports; and there need not be such a zone.
+#[sqlx::test]
+async fn no_process_starts_with_another_zone_than_the_database_has(db: PgPool) {
+    let mut settings = binary::settings(&db, "unused");
+    for zone in ["UTC", "Africa/Johanesburg"] {
+        settings.insert("REPORTING_TIME_ZONE", zone.to_owned());
+        for process in ["serve", "work"] {
+            let (printed, status) = binary::run(&[process], &settings).await;
+            assert!(!status.success() && printed.contains("run octoco migrate"), "{process}, {zone}: {printed}");
+        }
+    }
 }

@@ -28,6 +28,25 @@ pub(super) async fn open_after(db: impl PgExecutor<'_>, run: &Run, after: Uuid, 
     ids.fetch_all(db).await
 }
 
+/// Deposits and withdrawals that have ended, in the order of their ids, as far as a clause says; of a withdrawal payouts that its row let go of
+/// count, too.
+macro_rules! ended {
+    ($clause:literal, ($after:expr, $oldest:expr), $limit:expr, $($time:expr),+) => {
+        sqlx::query_scalar!(
+            "select t.id from transactions t
+              where t.id > $1 and t.id > $2 and t.kind in ('deposit', 'withdrawal')
+                and (t.provider_id is not null or t.kind = 'withdrawal'
+                     and exists (select from provider_objects o where o.transaction_id = t.id and o.kind = 'payout'))
+                and t.state in ('completed', 'failed', 'expired', 'cancelled') and " + $clause + "
+              order by t.id limit $3",
+            $after,
+            $oldest,
+            $limit,
+            $($time),+
+        )
+    };
+}
+
 /// Those that have just ended.
 pub(super) async fn ended_after(
     db: impl PgExecutor<'_>,
@@ -35,20 +54,7 @@ pub(super) async fn ended_after(
     (after, oldest): (Uuid, Uuid),
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
-    let ids = sqlx::query_scalar!(
-        "select t.id from transactions t
-          where t.id > $1 and t.id > $2 and kind in ('deposit', 'withdrawal')
-            and (provider_id is not null or kind = 'withdrawal'
-                 and exists (select from provider_objects o where o.transaction_id = t.id and o.kind = 'payout'))
-            and state in ('completed', 'failed', 'expired', 'cancelled') and updated_at >= $3 and updated_at <= $4
-          order by t.id limit $5",
-        after,
-        oldest,
-        since,
-        until,
-        limit
-    );
-    ids.fetch_all(db).await
+    ended!("t.updated_at >= $4 and t.updated_at <= $5", (after, oldest), limit, since, until).fetch_all(db).await
 }
 
 /// All that ended before, of which Revio may still say something else.
@@ -58,19 +64,7 @@ pub(super) async fn later_after(
     (after, oldest): (Uuid, Uuid),
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
-    let ids = sqlx::query_scalar!(
-        "select t.id from transactions t
-          where t.id > $1 and t.id > $2 and kind in ('deposit', 'withdrawal')
-            and (provider_id is not null or kind = 'withdrawal'
-                 and exists (select from provider_objects o where o.transaction_id = t.id and o.kind = 'payout'))
-            and state in ('completed', 'failed', 'expired', 'cancelled') and updated_at < $3
-          order by t.id limit $4",
-        after,
-        oldest,
-        since,
-        limit
-    );
-    ids.fetch_all(db).await
+    ended!("t.updated_at < $4", (after, oldest), limit, since).fetch_all(db).await
 }
 
 /// Objects that were paid for one row: more than one, and none of them has a row of its own.
