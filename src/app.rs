@@ -161,8 +161,8 @@ impl App {
         })))
     }
 
-    pub fn queue(&self) -> queue::Tools<'_> {
-        queue::Tools { clock: &self.clock, metrics: &self.metrics, setbacks: &self.setbacks }
+    pub fn queue(&self) -> queue::Queue<'_> {
+        queue::Queue { clock: &self.clock, metrics: &self.metrics, setbacks: &self.setbacks }
     }
 
     /// The currency of a request, if the books have it.

@@ -13,7 +13,7 @@
 //! | [`finance`] | whether it is all there: reconciliation, statements of Revio and the bank, trial balance, closed months |
 //! | [`processes`] | what runs: the router, the connections, the background tasks, health |
 //!
-//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL); three have a `writes.rs` besides: what concurrent
+//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL); four have a `writes.rs` besides: what concurrent
 //! calls write together.
 
 /// What every part stands on.

@@ -47,7 +47,7 @@ pub(crate) async fn run(app: &App, transfers: usize, open: usize) -> Result<bool
     // The highest from here on, also within a step.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let before = resident("VmRSS:");
-    let legs = vec![reconciliation::Leg::Inside, reconciliation::Leg::Provider];
+    let legs = vec![reconciliation::ReconciliationLeg::Inside, reconciliation::ReconciliationLeg::Provider];
     let new = New { kind: RunKind::Daily, legs, since: None, requested_by: "system".to_owned() };
     let begun = reconciliation::start(app, new).await?.ok_or("another run is under way")?;
     let (started, mut slowest) = (Instant::now(), Duration::ZERO);

@@ -247,7 +247,7 @@ FLOWS = "Deposits, withdrawals, refunds, chargebacks"
 # What the columns of a panel must add up to: minor units, from the copy of the ledger and from the rows.
 TOTALS = (
     (W, "Safeguarding position", ("Surplus",), f"{NET} and code in (1000, 1100, 2000, 2900)"),
-    (W, "Where the money is", ("At Revio", "On its way to the bank", "In the bank"), f"{NET} and code in (1000, 1100)"),
+    (W, "Where the money is", ("At Revio", "On its way", "In the bank"), f"{NET} and code in (1000, 1100)"),
     (W, "Held at Revio by age", ("In time", "Past D+1"), f"{NET} and code = 1000"),
     (W, "Float", ("Reserved",), f"select ({RESERVED}) - coalesce(({EXECUTED}), 0)"),
     (W, "Float", ("Waiting for approval",), f"{ROWS} = 'withdrawal' and state = 'awaiting_approval'"),

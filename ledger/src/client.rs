@@ -16,9 +16,9 @@ use crate::codes::{self, Call};
 use crate::error::ConnectError;
 use crate::error::LedgerError::{self, Contradiction};
 use crate::id::{AccountId, Leg, TransferId};
+use crate::open_accounts::OpenAccounts;
 use crate::session::{Connection, Endpoint, Session};
 use crate::transfer::Transfer;
-use crate::velocity_limit::OpenAccounts;
 
 /// Ledger numbers are base + ISO numeric code (below 1000), in a u32.
 const BASE_STEP: u32 = 1000;

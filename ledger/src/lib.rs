@@ -36,6 +36,7 @@ mod codes;
 mod error;
 mod id;
 mod journals;
+mod open_accounts;
 mod payout_notes;
 mod read;
 mod session;

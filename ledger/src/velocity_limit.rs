@@ -17,7 +17,6 @@
 //! "closing_debit"); deposits do not pass it. A withdrawal that fails gives back what it used.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
 use tigerbeetle_unofficial as tb;
 use tigerbeetle_unofficial::account;
@@ -41,10 +40,6 @@ pub struct VelocityLimit {
     pub secs: u32,
 }
 
-/// The accounts that this process has seen open, velocity limits when they were filled: none is ever taken away or emptied.
-#[derive(Default)]
-pub(crate) struct OpenAccounts(Mutex<HashSet<u128>>);
-
 /// Transfers that are looked through for the oldest use: three of each withdrawal. Who makes more within the limit's time is told of none that
 /// is further behind.
 const USES_MAX: u32 = 1_000;
@@ -52,34 +47,7 @@ const USES_MAX: u32 = 1_000;
 /// Closings that are looked through for the last that is pending; those that are not were only to spend an id.
 const CLOSINGS_MAX: u32 = 100;
 
-/// At 32 bytes each. When there are more, all are forgotten, and asked for once more.
-const OPEN_ACCOUNTS_MAX: usize = 100_000;
-
-impl OpenAccounts {
-    fn knows(&self, account: &Account) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&account.id.raw())
-    }
-
-    fn learn(&self, account: &Account) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= OPEN_ACCOUNTS_MAX {
-            open.clear();
-        }
-        open.insert(account.id.raw());
-    }
-}
-
 impl Ledger {
-    /// [`Ledger::open`], asked once a process: for what stands on a path that is taken often.
-    pub async fn open_once(&self, accounts: &[Account]) -> Result<(), LedgerError> {
-        let new: Vec<Account> = accounts.iter().filter(|account| !self.open_accounts.knows(account)).copied().collect();
-        if !new.is_empty() {
-            self.open(&new).await?;
-            new.iter().for_each(|account| self.open_accounts.learn(account));
-        }
-        Ok(())
-    }
-
     /// [`Ledger::reserve`] through the wallet's velocity limit: refused too when it is shut ([`Refusal::Frozen`]) or when more than the
     /// limit would be in use ([`Refusal::LimitExceeded`]). The debit account must be a wallet.
     pub async fn reserve_within(&self, t: Transfer, velocity_limit: VelocityLimit) -> Result<(), LedgerError> {

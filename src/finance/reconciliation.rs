@@ -26,7 +26,7 @@ mod subjects;
 mod summaries;
 
 pub use breaks::{Break, BreakState};
-pub use found::{BreakType, Compared, Found, Heals, Leg, Owner, Rule, Severity, Window};
+pub use found::{BreakType, Compared, Found, Heals, Owner, ReconciliationLeg, Rule, Severity, Window};
 pub use measure::measure;
 pub use run::{Run, RunKind, RunState};
 pub use runs::{New, Step, start, step, work};

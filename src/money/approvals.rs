@@ -219,7 +219,7 @@ pub async fn validity(app: &App, subject: Subject, hash: &SubjectHash) -> Result
     })
 }
 
-/// Of rows of either sort.
+/// Of transactions and journals.
 pub async fn list(app: &App, rows: &[Uuid]) -> Result<Vec<Approval>> {
     Ok(store::list(&app.db, rows).await?)
 }

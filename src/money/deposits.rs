@@ -106,7 +106,7 @@ pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyK
     {
         return Ok(Opened { deposit, replayed: true });
     }
-    take_room(app, caller.user_id, obstacles).await?;
+    require_payable_and_take_place(app, caller.user_id, obstacles).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
             let initiated = Box::pin(revio::on(Errand::Customer, initiate(app, &row)));
@@ -130,12 +130,12 @@ fn request_hash(new: &NewDeposit) -> RequestHash {
 }
 
 /// Refuses a deposit that could not be paid: without Revio there is no link to pay by, and a closed wallet takes nothing. Last, it
-/// takes a slot of the call budget.
-async fn take_room(app: &App, user_id: Uuid, obstacles: Obstacles) -> Result<()> {
+/// takes a place in the budget of calls.
+async fn require_payable_and_take_place(app: &App, user_id: Uuid, obstacles: Obstacles) -> Result<()> {
     if let Some(wait) = app.revio.new_purchase_paused() {
         return Err(Error::provider_paused(wait));
     }
-    if obstacles.is_closed {
+    if obstacles.has_closed_account {
         return Err(Error::declined(Decline::AccountClosed));
     }
     // Whoever has too many already takes no place from others; where many come at once, the insert decides.
@@ -432,8 +432,8 @@ fn fitting_payment<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase)
     evidence::check(app, deposit, &Claim { payment, outgoing: false, reference, is_test, brand_id })
 }
 
-/// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it; what the customer owes
-/// us is repaid first, in the same breath.
+/// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked right after it and whatever becomes
+/// of that; what the customer owes us is repaid first, in the same breath.
 async fn credit(
     app: &App,
     deposit: &Transaction,

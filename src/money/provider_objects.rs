@@ -191,13 +191,14 @@ fn goes_back(kind: ObjectKind) -> bool {
 async fn note(app: &App, facts: &Facts<'_>) -> Result<()> {
     let newer = app.batchers.join::<Notes>(app, note_of(facts, app.clock.now())).await?;
     match newer {
-        Some(known) => Err(stale(app, &known).await),
+        Some(known) => Err(note_stale_answer(app, &known).await),
         None => Ok(()),
     }
 }
 
-/// Revio's answer is from before what it has told of this object: a fault of its caches, and in the end one of the object.
-pub async fn stale(app: &App, newer: &Known) -> Error {
+/// Revio's answer is from before what it has told of this object: a fault of its caches, and in the end one of the object. Writes down since
+/// when; `Unavailable` for an hour, then `Unusable`.
+pub async fn note_stale_answer(app: &App, newer: &Known) -> Error {
     let stale = "Revio's answer is older than what it told before";
     let now = app.clock.now();
     match store::note_stale(&app.db, newer.id, now).await {

@@ -43,14 +43,14 @@ pub async fn collect(app: &App, row: &Transaction, legs: CollectLegs, code: Tran
     };
     let taken = take(app, leg(legs.taken, (wallet, provider_balance), code)).await?;
     let rest = row.amount.checked_sub(taken).map_err(Error::internal)?;
-    app.crash.at("debt.taken")?;
+    app.crash.at("receivable.taken")?;
     if rest.is_zero() {
         return Ok(rest);
     }
     let owed = leg(Leg::Receivable, (receivable, provider_balance), code);
     let repaid = leg(legs.repaid, (wallet, receivable), TransferCode::ReceivableRepayment);
     let repaid = owe(app, Transfer { amount: rest, ..owed }, Transfer { amount: rest, ..repaid }).await?;
-    app.crash.at("debt.owed")?;
+    app.crash.at("receivable.owed")?;
     rest.checked_sub(repaid).map_err(Error::internal)
 }
 

@@ -149,7 +149,7 @@ where
     queue::step_due(Steps { app, kinds, step }, app.queue(), limit).await
 }
 
-/// The same, one step a row.
+/// Claims due rows of one kind and gives a step for each, which whoever asked runs.
 pub async fn claim_due<'a, F, Fut>(app: &'a App, kind: Kind, limit: i64, step: F) -> Result<Vec<queue::Step<'a>>>
 where
     F: Fn(App, Transaction) -> Fut + Send + Sync + 'a,

@@ -7,24 +7,24 @@
 //!     initiated --> reserved: reserve (the ledger holds the money)
 //!     initiated --> rejected: refused by the ledger or a limit, nothing is reserved
 //!     initiated --> initiated: called off by its customer (the row says so before anything is released)
-//!     reserved --> reserved: register (Revio has the payout, no money moves)
+//!     reserved --> reserved: register (Revio has the payout, no money moves), learn_address
 //!     reserved --> awaiting_approval: above a threshold, or to a new bank account, and not approved (see `approval`)
 //!     reserved --> submitting: submit (written before money may leave)
 //!     reserved --> reserved: replaced, before it was to be executed
-//!     reserved --> cancelled: release, called off by its customer (see `cancelling`)
-//!     reserved --> failed: Revio refuses to have the payout, or calls it an error before it was executed (the row says so before the ledger does)
-//!     reserved --> failed: release, given up by two people
+//!     reserved --> cancelled: release_unless_paid, called off by its customer (see `cancelling`)
+//!     reserved --> failed: void_reservation, Revio refuses to have the payout, or calls it an error before it was executed (the row says so first)
+//!     reserved --> failed: end_by_review, closed by two people (end_unreserved, where the ledger has lost the reservation)
 //!     reserved --> reserved: called off by its customer
-//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
+//!     reserved --> submitted: adopt (a payout that was let go of was executed after all)
 //!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
 //!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
 //!     reserved --> failed: the ledger has voided it, likewise
 //!     awaiting_approval --> reserved: approved, or none is needed any more
 //!     awaiting_approval --> failed: declined, or not approved in time
-//!     awaiting_approval --> cancelled: release, called off by its customer
+//!     awaiting_approval --> cancelled: release_unless_paid, called off by its customer
 //!     awaiting_approval --> awaiting_approval: called off by its customer
 //!     awaiting_approval --> submitted: adopt
-//!     awaiting_approval --> reserved: given up by two people (see `manual_review`)
+//!     awaiting_approval --> reserved: closed by two people (see `manual_review`)
 //!     awaiting_approval --> submitting: take_up
 //!     awaiting_approval --> completed: the ledger has posted it
 //!     awaiting_approval --> failed: the ledger has voided it
@@ -32,16 +32,16 @@
 //!     submitting --> submitting: execute again, after looking it up
 //!     submitting --> reserved: replaced, because it can never be paid (see `payouts`)
 //!     submitting --> completed: complete
-//!     submitting --> failed: release
+//!     submitting --> failed: void_reservation
 //!     submitting --> submitted: adopt
-//!     submitting --> reserved: given up by two people
+//!     submitting --> reserved: closed by two people
 //!     submitted --> completed: complete (Revio paid; posted)
-//!     submitted --> failed: release (Revio will not pay; voided)
+//!     submitted --> failed: void_reservation (Revio will not pay)
 //!     submitted --> submitted: adopt
-//!     submitted --> reserved: given up by two people
+//!     submitted --> reserved: closed by two people
 //!     submitted --> submitting: take_up
-//!     failed --> completed: book_late (Revio paid after all)
-//!     cancelled --> completed: book_late
+//!     failed --> completed: book_late (Revio paid after all), end_late (and changed its word again)
+//!     cancelled --> completed: book_late, end_late
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls (`payouts`): registering one is harmless, executing it is what moves
@@ -53,7 +53,6 @@
 //! after a payment puts the row on hold for a person and is never credited by itself.
 
 pub mod approval;
-mod beginnings;
 mod booking;
 pub mod cancelling;
 mod late_outcomes;
@@ -62,6 +61,7 @@ mod payouts;
 mod refusal;
 mod restored;
 pub mod routes;
+mod submitting;
 
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId, VelocityLimit};
 use secrecy::SecretString;
@@ -202,8 +202,8 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     }
     match (state, withdrawal.failure_reason) {
         (State::Initiated, _) => reserve(app, withdrawal).await,
-        (State::Reserved, Some(FailureReason::ClosedByReview)) => outcomes::give_up(app, withdrawal).await,
-        (State::Reserved, Some(reason)) => outcomes::release(app, withdrawal, reason).await,
+        (State::Reserved, Some(FailureReason::ClosedByReview)) => outcomes::end_by_review(app, withdrawal).await,
+        (State::Reserved, Some(reason)) => outcomes::release_unless_paid(app, withdrawal, reason).await,
         (State::Reserved, None) => match withdrawal.provider.id {
             None => payouts::register(app, withdrawal).await,
             Some(payout_id) => payouts::go_on(app, withdrawal, payout_id).await,
@@ -239,7 +239,7 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             let reserved = transactions::advance(app, withdrawal, to).await?;
             match reserved.failure_reason {
                 // Called off meanwhile: only what is reserved for certain can be released for certain.
-                Some(reason) => Box::pin(booking::release(app, &reserved, reason)).await,
+                Some(reason) => Box::pin(booking::void_reservation(app, &reserved, reason)).await,
                 None => Ok(reserved),
             }
         }
@@ -311,7 +311,7 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
         (State::Completed | State::Failed | State::Cancelled, _) => {
             late_outcomes::reconsider(app, withdrawal, payout).await?
         }
-        // Executed, and not by this row's own step: by a person at Revio, or before two people gave it up.
+        // Executed, and not by this row's own step: by a person at Revio, or before two people closed it.
         (State::Reserved | State::AwaitingApproval, PayoutStatus::Success) => {
             outcomes::adopt(app, withdrawal, payout).await?
         }
@@ -326,7 +326,7 @@ async fn follow_other_payout(app: &App, withdrawal: &Transaction, payout: &Payou
     match (withdrawal.state, &payout.status) {
         // Nothing came of it.
         (_, PayoutStatus::Initialized | PayoutStatus::Error) => return Ok(()),
-        // None of ours is under way, so it is one that was given up: the customer is paid by it.
+        // None of ours is under way, so it is one that was let go of: the customer is paid by it.
         (State::Reserved | State::AwaitingApproval, _) => outcomes::adopt(app, withdrawal, payout).await?,
         (State::Failed | State::Cancelled, PayoutStatus::Success) => {
             booking::book_late(app, withdrawal, payout).await?

@@ -60,7 +60,7 @@ pub trait Work: Sync {
     /// One step of one row; safe to repeat. What became of it, for the metrics.
     fn step(&self, claimed: &Self::Claimed) -> impl Future<Output = Result<&'static str>> + Send;
 
-    /// Writes down what [`Tools::after`] says of the error: the row is due again, or given up.
+    /// Writes down what [`Queue::after`] says of the error: the row is due again, or given up.
     fn failed(&self, claimed: &Self::Claimed, error: &Error) -> impl Future<Output = Result<()>> + Send;
 
     /// Somebody else moved the row meanwhile: a webhook, a handler, another worker. Mostly nothing is left to do.
@@ -97,7 +97,7 @@ pub struct Setbacks(Mutex<HashMap<Uuid, u32>>);
 
 /// What the queue works with; `App::queue` hands it out.
 #[derive(Clone, Copy)]
-pub struct Tools<'a> {
+pub struct Queue<'a> {
     pub clock: &'a Clock,
     pub metrics: &'a Metrics,
     pub setbacks: &'a Setbacks,
@@ -105,29 +105,29 @@ pub struct Tools<'a> {
 
 /// Claims due rows and steps each of them, all at once: one that waited for its turn would outlive its lease. One row's failure is that
 /// row's alone. How many were claimed.
-pub async fn step_due<'a, W: Work + Send + 'a>(work: W, tools: Tools<'a>, limit: i64) -> Result<usize> {
-    Ok(join_all(claim_due(work, tools, limit).await?).await.len())
+pub async fn step_due<'a, W: Work + Send + 'a>(work: W, queue: Queue<'a>, limit: i64) -> Result<usize> {
+    Ok(join_all(claim_due(work, queue, limit).await?).await.len())
 }
 
 /// The step of a row that is claimed: it is to begin at once.
 pub type Step<'a> = BoxFuture<'a, ()>;
 
 /// Claims due rows; whoever asks takes their steps, and claims again before the last of them has ended.
-pub async fn claim_due<'a, W: Work + Send + 'a>(work: W, tools: Tools<'a>, limit: i64) -> Result<Vec<Step<'a>>> {
-    let claimed = work.claim(tools.lease(), limit).await?;
+pub async fn claim_due<'a, W: Work + Send + 'a>(work: W, queue: Queue<'a>, limit: i64) -> Result<Vec<Step<'a>>> {
+    let claimed = work.claim(queue.lease(), limit).await?;
     let work = Arc::new(work);
     let step = |row| {
         let work = Arc::clone(&work);
-        async move { step_one(&*work, tools, &row).await }.boxed()
+        async move { step_one(&*work, queue, &row).await }.boxed()
     };
     Ok(claimed.into_iter().map(step).collect())
 }
 
-async fn step_one<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
-    step_within(work, tools, row).instrument(work.span(row)).await;
+async fn step_one<W: Work>(work: &W, queue: Queue<'_>, row: &W::Claimed) {
+    step_within(work, queue, row).instrument(work.span(row)).await;
 }
 
-async fn step_within<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
+async fn step_within<W: Work>(work: &W, queue: Queue<'_>, row: &W::Claimed) {
     let (id, label) = (W::id(row), work.label(row));
     let stepped = match tokio::time::timeout(STEP_DEADLINE, caught(work.step(row))).await {
         Ok(stepped) => stepped,
@@ -135,7 +135,7 @@ async fn step_within<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
     };
     let (outcome, recorded) = match stepped {
         Ok(outcome) => {
-            tools.setbacks.forget(id);
+            queue.setbacks.forget(id);
             (outcome, Ok(()))
         }
         Err(Error::Crashed(_)) => ("crashed", Ok(())),
@@ -146,7 +146,7 @@ async fn step_within<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
             (outcome, work.failed(row, &error).await)
         }
     };
-    tools.metrics.task_steps.with_label_values(&[label, outcome]).inc();
+    queue.metrics.task_steps.with_label_values(&[label, outcome]).inc();
     if let Err(error) = recorded {
         // The lease runs out and the row comes due again.
         tracing::warn!(queue = label, row = %id, error = error.chain(), "what became of a step was not recorded");
@@ -159,7 +159,7 @@ pub async fn caught<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
     step.unwrap_or_else(|_| Err(Error::internal("a step panicked")))
 }
 
-impl Tools<'_> {
+impl Queue<'_> {
     pub fn lease(&self) -> Lease {
         let now = self.clock.now();
         Lease { now, until: now + LEASE }

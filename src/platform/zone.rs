@@ -3,7 +3,7 @@
 //! A day has 23 or 25 hours where clocks are put forward or back, and may begin at another time than midnight; so a day is always asked for
 //! its own beginning and the next day's.
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone};
+use chrono::{LocalResult, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Serialize, Serializer};
 
@@ -34,6 +34,15 @@ impl Zone {
         // Clocks that are put forward at midnight show none.
         let start = start.or_else(|| GapInfo::new(&midnight, &self.0)?.end);
         start.map(|start| start.to_utc())
+    }
+
+    /// Whether a clock shows one midnight only, each day from 2020 on for as long as zones are told. Where it is put back at one o'clock
+    /// there are two, and of the hour between PostgreSQL's `at time zone` says that it is of both days.
+    pub fn has_one_midnight_a_day(self) -> bool {
+        let days = NaiveDate::from_ymd_opt(2020, 1, 1).into_iter().flat_map(|first| first.iter_days().take(366 * 30));
+        !days
+            .map(|day| self.0.from_local_datetime(&day.and_time(NaiveTime::MIN)))
+            .any(|at| matches!(at, LocalResult::Ambiguous(..)))
     }
 
     /// What a clock on the wall shows.
@@ -100,6 +109,19 @@ mod tests {
             ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00+00:00"),
         ] {
             assert_eq!(start(zone, day), at, "{zone} {day}");
+        }
+    }
+
+    #[test]
+    fn of_few_zones_a_day_has_two_midnights() {
+        let has_one = |name: &str| Zone::parse(name).expect("a zone").has_one_midnight_a_day();
+        for zone in
+            ["Africa/Johannesburg", "UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "America/Santiago"]
+        {
+            assert!(has_one(zone), "{zone}");
+        }
+        for zone in ["America/Havana", "Atlantic/Azores"] {
+            assert!(!has_one(zone), "{zone}");
         }
     }
 

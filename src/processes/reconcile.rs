@@ -11,7 +11,7 @@ use ledger::Currency;
 
 use crate::app::App;
 use crate::finance::reconciliation::report::{self, Line, Report};
-use crate::finance::reconciliation::{self, BreakState, Leg, New, RunKind, RunState, Step, runs};
+use crate::finance::reconciliation::{self, BreakState, New, ReconciliationLeg, RunKind, RunState, Step, runs};
 use crate::finance::statement_files::{self, Import, Source, StatementFile};
 use crate::identity::audit::Actor;
 use crate::platform::error::{BoxError, Error, Result};
@@ -27,8 +27,8 @@ pub struct Options {
     #[arg(long, default_value = "2d", value_parser = parse_age)]
     pub since: TimeDelta,
     /// Only this leg (a inside, b Revio, c bank); default: all
-    #[arg(long, value_parser = |name: &str| name.parse::<Leg>())]
-    pub leg: Option<Leg>,
+    #[arg(long, value_parser = |name: &str| name.parse::<ReconciliationLeg>())]
+    pub leg: Option<ReconciliationLeg>,
     /// First imports this file of Revio's or the bank's
     #[arg(long, value_name = "FILE", requires = "source")]
     pub statement: Option<PathBuf>,
@@ -104,7 +104,7 @@ fn parse_age(text: &str) -> Result<TimeDelta, String> {
 /// What is printed, and how it ended.
 pub async fn run(app: &App, options: &Options) -> Result<(String, Outcome)> {
     let since = app.clock.now() - options.since;
-    let legs = options.leg.map_or_else(|| Leg::ALL.to_vec(), |leg| vec![leg]);
+    let legs = options.leg.map_or_else(|| ReconciliationLeg::ALL.to_vec(), |leg| vec![leg]);
     let new = New { kind: RunKind::Manual, legs, since: Some(since), requested_by: "operator".to_owned() };
     let Some(begun) = reconciliation::start(app, new).await? else {
         return Ok(("another run is under way; try again when it is finished".to_owned(), Outcome::NotFinished));

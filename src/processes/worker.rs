@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::books::{projector, slots};
-use crate::finance::reconciliation::{self, Leg, OtherLeg};
+use crate::finance::reconciliation::{self, OtherLeg, ReconciliationLeg};
 use crate::finance::statement_files;
 use crate::identity::{audit, mails, repeats, sessions, totp};
 use crate::money::{
@@ -52,14 +52,14 @@ const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 /// What a reconciliation compares besides what it knows by itself: the parts that other nouns of `finance` bring.
 pub static OTHER_LEGS: &[OtherLeg] = &[
     OtherLeg {
-        leg: Leg::Provider,
+        leg: ReconciliationLeg::Provider,
         types: statement_files::OF_REVIO,
-        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::Provider)),
+        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, ReconciliationLeg::Provider)),
     },
     OtherLeg {
-        leg: Leg::Bank,
+        leg: ReconciliationLeg::Bank,
         types: statement_files::OF_BANK,
-        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::Bank)),
+        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, ReconciliationLeg::Bank)),
     },
 ];
 

@@ -74,7 +74,7 @@ pub struct Revio {
 
 /// What a call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum What {
+enum Operation {
     NewPurchase,
     Purchase,
     Cancellation,
@@ -89,7 +89,7 @@ enum What {
     File,
 }
 
-impl What {
+impl Operation {
     fn class(self) -> Class {
         match self {
             Self::Balance | Self::NewStatement | Self::Statement | Self::File => Class::Reconciliation,
@@ -124,11 +124,11 @@ impl What {
 
     /// About which object it is; of a new one, for which row of ours.
     fn of(self, object: Uuid) -> Call {
-        Call { what: self, object: Some(object) }
+        Call { operation: self, object: Some(object) }
     }
 
     fn of_account(self) -> Call {
-        Call { what: self, object: None }
+        Call { operation: self, object: None }
     }
 
     /// Whether its place was taken before: where a row says that the call is made, or somebody waits for it.
@@ -145,13 +145,13 @@ impl What {
 /// One call.
 #[derive(Debug, Clone, Copy)]
 struct Call {
-    what: What,
+    operation: Operation,
     object: Option<Uuid>,
 }
 
 impl From<Call> for About {
-    fn from(Call { what, object }: Call) -> Self {
-        Self { object, is_new: matches!(what, What::NewPurchase | What::NewPayout) }
+    fn from(Call { operation, object }: Call) -> Self {
+        Self { object, is_new: matches!(operation, Operation::NewPurchase | Operation::NewPayout) }
     }
 }
 
@@ -194,22 +194,22 @@ impl Revio {
 
     /// For how long calls about purchases are held back because Revio does not answer; `None` = they are made.
     pub fn purchases_paused(&self) -> Option<TimeDelta> {
-        self.purchases.paused(What::Purchase.of_account().into(), self.clock.now())
+        self.purchases.paused(Operation::Purchase.of_account().into(), self.clock.now())
     }
 
     /// The same of calls about payouts.
     pub fn payouts_paused(&self) -> Option<TimeDelta> {
-        self.payouts.paused(What::Payout.of_account().into(), self.clock.now())
+        self.payouts.paused(Operation::Payout.of_account().into(), self.clock.now())
     }
 
     /// The same of executions.
     pub fn executions_paused(&self) -> Option<TimeDelta> {
-        self.executions.paused(What::Execution.of_account().into(), self.clock.now())
+        self.executions.paused(Operation::Execution.of_account().into(), self.clock.now())
     }
 
     /// The same of a new purchase, which may be made where those that are there cannot be asked for.
     pub fn new_purchase_paused(&self) -> Option<TimeDelta> {
-        self.purchases.paused(What::NewPurchase.of_account().into(), self.clock.now())
+        self.purchases.paused(Operation::NewPurchase.of_account().into(), self.clock.now())
     }
 
     /// Takes a place in the budget for the purchase that a customer waits for, who then asks for it on [`Errand::Customer`].
@@ -220,7 +220,7 @@ impl Revio {
     /// Whether a row's payout may be executed soon. While Revio executes none, one at a time finds out whether it does again: then this is
     /// that one, so that nothing is registered, and no row says that money may leave, of those that are not.
     pub fn take_execution_turn(&self, row: Uuid) -> Result<()> {
-        let about = What::Execution.of(row).into();
+        let about = Operation::Execution.of(row).into();
         self.executions.begin(about, self.clock.now()).map_or(Ok(()), |wait| Err(RevioError::Paused(wait)))
     }
 
@@ -237,7 +237,7 @@ impl Revio {
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
         let (path, body) = (self.path(&["purchases"]), new.body(self.brand_id));
         let purchase: Purchase =
-            self.send(Method::POST, path, Some(&body), What::NewPurchase.of(new.reference)).await?;
+            self.send(Method::POST, path, Some(&body), Operation::NewPurchase.of(new.reference)).await?;
         expect_reference(&purchase.reference, new.reference)?;
         self.expect_ours(purchase.is_test, purchase.brand_id)?;
         expect_sum(purchase.bill.as_ref(), new.amount)?;
@@ -250,14 +250,15 @@ impl Revio {
     /// `GET /purchases/{id}/`: the truth about a deposit.
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string()]);
-        let purchase: Purchase = self.send(Method::GET, path, NOTHING, What::Purchase.of(id)).await?;
+        let purchase: Purchase = self.send(Method::GET, path, NOTHING, Operation::Purchase.of(id)).await?;
         expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string(), "cancel"]);
-        let purchase: Purchase = self.send(Method::POST, path, Some(&json!({})), What::Cancellation.of(id)).await?;
+        let purchase: Purchase =
+            self.send(Method::POST, path, Some(&json!({})), Operation::Cancellation.of(id)).await?;
         expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
     }
 
@@ -271,14 +272,14 @@ impl Revio {
     /// call, or none for our key, it is `NotFound`.
     pub async fn payment(&self, id: Uuid) -> Result<Payment> {
         let path = self.path(&["payments", &id.to_string()]);
-        let payment: Payment = self.send(Method::GET, path, NOTHING, What::Payment.of(id)).await?;
+        let payment: Payment = self.send(Method::GET, path, NOTHING, Operation::Payment.of(id)).await?;
         expect_id(payment.id, id).map(|()| payment)
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
-        let payout: Payout = self.send(Method::POST, path, Some(&body), What::NewPayout.of(new.reference)).await?;
+        let payout: Payout = self.send(Method::POST, path, Some(&body), Operation::NewPayout.of(new.reference)).await?;
         expect_reference(&payout.reference, new.reference)?;
         self.expect_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
@@ -294,14 +295,14 @@ impl Revio {
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        let payout: Payout = self.send(Method::POST, url, Some(&json!({})), What::Execution.of(row)).await?;
+        let payout: Payout = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await?;
         expect_id(payout.id, id).map(|()| payout)
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         let path = self.path(&["payouts", &id.to_string()]);
-        let mut payout: Payout = self.send(Method::GET, path, NOTHING, What::Payout.of(id)).await?;
+        let mut payout: Payout = self.send(Method::GET, path, NOTHING, Operation::Payout.of(id)).await?;
         expect_id(payout.id, id)?;
         payout.execution_url = payout.execution_url.filter(|link| links::execution(&self.base_url, link).is_some());
         Ok(payout)
@@ -343,55 +344,57 @@ impl Revio {
     }
 
     async fn call<T>(&self, request: RequestBuilder, call: Call, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
-        let (what, class) = (call.what, call.what.class());
-        let (breaker, deadline, bytes_max) = self.route(what);
+        let (operation, class) = (call.operation, call.operation.class());
+        let (breaker, deadline, bytes_max) = self.route(operation);
         self.admit(breaker, call).await?;
-        let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);
+        let span = tracing::debug_span!("revio", call = operation.name(), class = class.name(), outcome = Empty);
         let started = Instant::now();
         let answered = async {
             match request.timeout(deadline).send().await {
-                Ok(response) => read(what, response, bytes_max, self.clock.now()).await.and_then(parse),
+                Ok(response) => read(operation, response, bytes_max, self.clock.now()).await.and_then(parse),
                 Err(error) => Err(transport(error)),
             }
         };
-        let answer = closed_as_missing(what, answered.instrument(span.clone()).await);
+        let answer = closed_as_missing(operation, answered.instrument(span.clone()).await);
         span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
-        self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
+        self.call_seconds
+            .with_label_values(&[operation.name(), outcome(&answer)])
+            .observe(started.elapsed().as_secs_f64());
         self.judge(breaker, call, &answer).await;
         self.unless_alone(call, answer)
     }
 
     /// Whose outage it would share, how long it may take, and how large its answer may be.
-    fn route(&self, what: What) -> (&Breaker, Duration, usize) {
-        match what {
-            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
+    fn route(&self, operation: Operation) -> (&Breaker, Duration, usize) {
+        match operation {
+            Operation::NewPurchase | Operation::Purchase | Operation::Cancellation | Operation::Payment => {
                 (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
             }
-            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
-            What::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
-            What::Balance | What::NewStatement | What::Statement => {
+            Operation::NewPayout | Operation::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
+            Operation::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
+            Operation::Balance | Operation::NewStatement | Operation::Statement => {
                 (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
             }
-            What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
+            Operation::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
         }
     }
 
     /// Lets a call go out once it has a place, unless Revio is to be left alone.
     async fn admit(&self, breaker: &Breaker, call: Call) -> Result<()> {
-        let (what, about) = (call.what, About::from(call));
-        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !what.has_begun()) {
+        let (operation, about) = (call.operation, About::from(call));
+        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !operation.has_begun()) {
             return Err(RevioError::Paused(wait));
         }
-        if !what.has_place() {
-            let place = match what.class() {
+        if !operation.has_place() {
+            let place = match operation.class() {
                 class @ Class::Reconciliation => self.budget.wait_for_run(class).await,
                 class => self.budget.take(class).await,
             };
             place.map_err(RevioError::NoPlace)?;
         }
         // After a pause this may make it a probe, so it is made now.
-        if !what.has_begun()
+        if !operation.has_begun()
             && let Some(wait) = breaker.begin(about, self.clock.now())
         {
             return Err(RevioError::Paused(wait));
@@ -401,26 +404,26 @@ impl Revio {
 
     /// What an answer says of those to come.
     async fn judge<T>(&self, breaker: &Breaker, call: Call, answer: &Result<T>) {
-        let (what, about) = (call.what, About::from(call));
+        let (operation, about) = (call.operation, About::from(call));
         match answer {
             // A call that is documented nowhere says nothing of those that are.
             Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
-                if what == What::Payment => {}
+                if operation == Operation::Payment => {}
             // Nor does the storage that a file comes from (`download_statement`).
-            Err(RevioError::RateLimited { .. }) if what == What::File => {}
+            Err(RevioError::RateLimited { .. }) if operation == Operation::File => {}
             Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {
                 breaker.failed(about, self.clock.now());
             }
             Err(RevioError::RateLimited { retry_after }) => {
                 // It answers, and says when it will again. Where it executes nothing, few are tried: each that is not executed in time needs people.
-                match what {
-                    What::Execution => breaker.failed(about, self.clock.now()),
+                match operation {
+                    Operation::Execution => breaker.failed(about, self.clock.now()),
                     _ => breaker.answered(),
                 }
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
             // A key that may register, and not execute, would have each row held.
-            Err(error) if what == What::Execution && !matches!(error, RevioError::Rejected { .. }) => {
+            Err(error) if operation == Operation::Execution && !matches!(error, RevioError::Rejected { .. }) => {
                 breaker.failed(about, self.clock.now());
             }
             _ => breaker.answered(),
@@ -428,17 +431,17 @@ impl Revio {
     }
 
     /// The answer, or what it says once Revio has failed for the object alone.
-    fn unless_alone<T>(&self, Call { what, object }: Call, answer: Result<T>) -> Result<T> {
+    fn unless_alone<T>(&self, Call { operation, object }: Call, answer: Result<T>) -> Result<T> {
         let Some(object) = object else { return answer };
         let now = self.clock.now();
         match answer {
             Err(RevioError::RateLimited { retry_after }) => Err(RevioError::RateLimited { retry_after }),
-            Err(error) if error.may_be_an_outage() => match self.alone.failed(what, object, now) {
+            Err(error) if error.may_be_an_outage() => match self.alone.failed(operation, object, now) {
                 Some(lasts) => Err(RevioError::Alone(lasts, Box::new(error))),
                 None => Err(error),
             },
             answer => {
-                self.alone.served(what, object, now);
+                self.alone.served(operation, object, now);
                 answer
             }
         }

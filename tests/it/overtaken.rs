@@ -148,7 +148,7 @@ async fn a_payout_that_was_refused_is_not_asked_for_again_after_a_death(db: PgPo
 async fn what_comes_in_where_a_debts_step_died_is_not_available_beside_the_debt(db: PgPool) {
     let next = Crashes::default();
     let t = TestApp::crashing(db, &[], next.plan()).await;
-    for (point, at_once) in [("debt.taken", 1_100), ("debt.owed", 100)] {
+    for (point, at_once) in [("receivable.taken", 1_100), ("receivable.owed", 100)] {
         let customer = t.customer().await;
         let first = t.deposit(&customer, 1_000, "first").await;
         t.pay(&first).await;
@@ -176,7 +176,7 @@ async fn what_may_still_be_booked_is_not_dismissed(db: PgPool) {
     let deposit = t.deposit(&customer, 1_000, "first").await;
     t.pay(&deposit).await;
     t.sim.charge_back_purchase(t.purchase_of(deposit.id())).expect("charged back");
-    next.at("debt.taken");
+    next.at("receivable.taken");
     t.drive().await;
     let chargeback: Uuid = sqlx::query_scalar("select id from transactions where kind = 'chargeback'")
         .fetch_one(&t.app.db)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use octoco::platform::clock::{Clock, DateTime};
 use octoco::platform::error::{Error, Result};
-use octoco::platform::queue::{Lease, Next, RETRY_MINUTES, Setbacks, Tools, Work, step_due};
+use octoco::platform::queue::{Lease, Next, Queue, RETRY_MINUTES, Setbacks, Work, step_due};
 use octoco::platform::telemetry::Metrics;
 use uuid::Uuid;
 
@@ -24,8 +24,8 @@ impl OneRow {
         Self { step, attempts: Mutex::default(), written: Mutex::default(), overtaken: AtomicUsize::new(0), tools }
     }
 
-    fn tools(&self) -> Tools<'_> {
-        Tools { clock: &self.tools.0, metrics: &self.tools.1, setbacks: &self.tools.2 }
+    fn tools(&self) -> Queue<'_> {
+        Queue { clock: &self.tools.0, metrics: &self.tools.1, setbacks: &self.tools.2 }
     }
 
     /// What becomes of it in `steps` steps: the pauses in seconds, and how often it was given up.

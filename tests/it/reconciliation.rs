@@ -10,7 +10,7 @@ mod runs;
 
 use chrono::TimeDelta;
 use octoco::books::projector;
-use octoco::finance::reconciliation::{self, Leg, New, OtherLeg, Run, RunKind, Step};
+use octoco::finance::reconciliation::{self, New, OtherLeg, ReconciliationLeg, Run, RunKind, Step};
 use uuid::Uuid;
 
 use crate::harness::TestApp;
@@ -33,7 +33,7 @@ pub(super) async fn cycle_of(t: &TestApp, kind: RunKind) -> Uuid {
 
 pub(super) async fn begin(t: &TestApp, kind: RunKind) -> Run {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
-    let legs = vec![Leg::Inside, Leg::Provider];
+    let legs = vec![ReconciliationLeg::Inside, ReconciliationLeg::Provider];
     let new = New { kind, legs, since: None, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers").expect("no other run is under way")
 }

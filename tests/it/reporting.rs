@@ -352,7 +352,12 @@ async fn what_the_company_books_is_in_the_position_and_on_its_way_it_stands_apar
         value(&t, "select reserved from reporting.float").await,
         rands(provider.credits_pending - 11_111 - 5_055)
     );
-    assert_eq!(value(&t, "select booked from reporting.fees where kind = 'invoice'").await, "0.77");
+    assert_eq!(
+        value(&t, "select booked || ' ' || invoiced from reporting.fees where kind = 'invoice'").await,
+        "0.77 0.77"
+    );
+    let fees = t.system_balance(AccountCode::ProviderFees).await.posted();
+    assert_eq!(value(&t, "select sum(booked) from reporting.fees").await, rands(fees), "all of account 5000");
     assert_eq!(
         value(&t, "select count(*) from reporting.balances where currency = 'ZAR'").await,
         "9",

@@ -37,16 +37,25 @@ pub(super) async fn different(app: &App, currency: Currency) -> Result<Vec<Diffe
     Ok(different)
 }
 
+const SIDES: [&str; 4] = ["debits", "credits", "pending_debits", "pending_credits"];
+
 /// What stands on every account of the chart, for the alarms on the position and on the float.
 pub(super) async fn measure(app: &App) -> Result<()> {
-    for sums in store::sums(&app.db).await? {
+    let sums = store::sums(&app.db).await?;
+    // Of what nothing moved yet the alarms know 0: money that is owed and held nowhere is missing, too.
+    for (currency, account) in
+        app.config.currencies.iter().flat_map(|c| AccountCode::ALL.map(|account| (c.code(), account)))
+    {
+        if !sums.iter().any(|sums| sums.currency == currency && sums.account_code == i32::from(account.code())) {
+            for side in SIDES {
+                app.metrics.finance.ledger_balance.with_label_values(&[currency, account.name(), side]).set(0);
+            }
+        }
+    }
+    for sums in sums {
         let Some(account) = u16::try_from(sums.account_code).ok().and_then(AccountCode::from_code) else { continue };
-        for (side, sum) in [
-            ("debits", sums.debits),
-            ("credits", sums.credits),
-            ("pending_debits", sums.pending_debits),
-            ("pending_credits", sums.pending_credits),
-        ] {
+        let of_sides = [sums.debits, sums.credits, sums.pending_debits, sums.pending_credits];
+        for (side, sum) in SIDES.into_iter().zip(of_sides) {
             app.metrics.finance.ledger_balance.with_label_values(&[&sums.currency, account.name(), side]).set(sum);
         }
     }

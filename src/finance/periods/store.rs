@@ -277,7 +277,7 @@ pub(super) async fn fees(db: impl PgExecutor<'_>, currency: &str, window: Window
         r#"select kind as "kind!", coalesce(sum(booked), 0)::bigint as "booked!", coalesce(sum(said), 0)::bigint as "on_statement!",
                   coalesce(sum(invoiced), 0)::bigint as "invoiced!"
              from (select case t.code when 13 then 'invoice' else coalesce(r.kind, 'other') end as kind,
-                          case t.code when 11 then t.amount_minor end as booked, 0::bigint as said,
+                          t.amount_minor as booked, 0::bigint as said,
                           case t.code when 13 then t.amount_minor end as invoiced
                      from ledger_transfers t left join transactions r on r.id = t.reference
                     where t.currency = $1 and t.timestamp > $3 and t.timestamp <= $4 and t.code in (11, 13)

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::found::{BreakType, Found, Heals, Leg, Owner, Severity, Window};
+use super::found::{BreakType, Found, Heals, Owner, ReconciliationLeg, Severity, Window};
 use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
@@ -45,6 +45,8 @@ use self::store::{Resolved, Seen};
 pub const LOOKS_APART: TimeDelta = TimeDelta::seconds(60);
 /// Then what is medium is high.
 const MEDIUM_MAX: TimeDelta = TimeDelta::days(7);
+/// What heals by itself within minutes, and has not for so long, is no lost webhook: it is a customer's money.
+const INFO_MAX: TimeDelta = TimeDelta::days(1);
 pub(super) const TRIES: i32 = 3;
 const NOTES_MAX: i64 = 100;
 
@@ -86,7 +88,7 @@ pub struct Break {
     pub fingerprint: String,
     pub kind: BreakType,
     pub severity: Severity,
-    pub leg: Leg,
+    pub leg: ReconciliationLeg,
     pub state: BreakState,
     pub currency: Option<String>,
     pub expected_minor: Option<i64>,
@@ -171,6 +173,7 @@ pub(super) async fn see(app: &App, run: Uuid, found: &Found) -> Result<BreakStat
 fn severity(kind: BreakType, since: DateTime, now: DateTime) -> Severity {
     match kind.rule().severity {
         Severity::Medium if now - since > MEDIUM_MAX => Severity::High,
+        Severity::Info if now - since > INFO_MAX => Severity::High,
         severity => severity,
     }
 }

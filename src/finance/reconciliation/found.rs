@@ -65,8 +65,7 @@ text_enum! {
 }
 
 text_enum! {
-    #[schema(as = ReconciliationLeg)]
-    pub enum Leg {
+    pub enum ReconciliationLeg {
         /// Ledger, rows, copy, summaries.
         Inside = "a",
         /// Rows, Revio's objects, statement and balance.
@@ -116,7 +115,7 @@ pub enum Window {
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     pub severity: Severity,
-    pub leg: Leg,
+    pub leg: ReconciliationLeg,
     pub heals: Heals,
     pub window: Window,
 }
@@ -127,7 +126,7 @@ impl BreakType {
 
     pub fn rule(self) -> Rule {
         use Heals::{AsTheEvent, Never, Proposes, Recompute, Step};
-        use Leg::{Bank, Inside, Provider};
+        use ReconciliationLeg::{Bank, Inside, Provider};
         use Severity::{Critical, High, Info, Medium};
         use Window::{BusinessDays, Days, Minutes, TwoRuns};
         let rule = |severity, leg, heals, window| Rule { severity, leg, heals, window };
@@ -165,8 +164,8 @@ impl BreakType {
         let rule = self.rule();
         match (rule.severity, rule.leg) {
             (Severity::Critical, _) => Owner::OnCall,
-            (_, Leg::Inside) => Owner::Engineering,
-            (_, Leg::Provider | Leg::Bank) => Owner::Finance,
+            (_, ReconciliationLeg::Inside) => Owner::Engineering,
+            (_, ReconciliationLeg::Provider | ReconciliationLeg::Bank) => Owner::Finance,
         }
     }
 }

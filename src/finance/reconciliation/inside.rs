@@ -20,6 +20,8 @@ use super::found::{BreakType, Found};
 use super::run::Run;
 use crate::app::App;
 use crate::books::projector;
+use crate::money::journals;
+use crate::money::transactions::{Kind, State};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 
@@ -76,8 +78,8 @@ pub(super) async fn transfers(app: &App, run: &Run, after: i64) -> Result<Page<i
 pub(super) async fn check_rows(app: &App, run: &Run, ids: &[Uuid]) -> Result<Vec<Found>> {
     let facts = store::rows(&app.db, ids, run.until, &app.config.currency_codes()).await?;
     let found = facts.iter().filter(|row| !is_leased(app, row)).filter_map(|row| {
-        let (kind, sums) = verdict(row)?;
-        Some(found(kind, row, sums).map(|found| Found { transaction_id: Some(row.id), ..found }))
+        let found = verdict(row).transpose()?.and_then(|(kind, sums)| break_of(kind, row, sums));
+        Some(found.map(|found| Found { transaction_id: Some(row.id), ..found }))
     });
     found.collect()
 }
@@ -85,8 +87,8 @@ pub(super) async fn check_rows(app: &App, run: &Run, ids: &[Uuid]) -> Result<Vec
 pub(super) async fn check_journals(app: &App, run: &Run, ids: &[Uuid]) -> Result<Vec<Found>> {
     let facts = store::journals(&app.db, ids, run.until).await?;
     let found = facts.iter().filter(|row| !is_leased(app, row)).filter_map(|row| {
-        let (kind, sums) = verdict_of_journal(row)?;
-        Some(found(kind, row, sums).map(|found| Found { journal_id: Some(row.id), ..found }))
+        let found = verdict_of_journal(row).transpose()?.and_then(|(kind, sums)| break_of(kind, row, sums));
+        Some(found.map(|found| Found { journal_id: Some(row.id), ..found }))
     });
     found.collect()
 }
@@ -107,7 +109,7 @@ fn is_leased(app: &App, row: &Facts) -> bool {
 /// Expected and actual.
 type Sides = (i64, i64);
 
-fn found(kind: BreakType, row: &Facts, (expected, actual): Sides) -> Result<Found> {
+fn break_of(kind: BreakType, row: &Facts, (expected, actual): Sides) -> Result<Found> {
     let since = if kind == BreakType::ReservationStale { row.held_at } else { None };
     let observed = format!(
         "v{} {}{} {:?} {:?} {:?} {}",
@@ -148,15 +150,17 @@ fn sum(parts: [Option<i64>; 2]) -> Option<i64> {
     parts.into_iter().flatten().reduce(i64::saturating_add)
 }
 
-fn verdict(row: &Facts) -> Option<(BreakType, Sides)> {
+fn verdict(row: &Facts) -> Result<Option<(BreakType, Sides)>> {
     if let Some(wrong) = row.item_minor.and_then(|item| moved(item, row.unmatched_minor)) {
-        return Some(wrong);
+        return Ok(Some(wrong));
     }
+    let known = Kind::parse(&row.kind).zip(State::parse(&row.state));
+    let (kind, state) = known.ok_or_else(|| Error::internal(format!("a stored row is {} {}", row.kind, row.state)))?;
     let (amount, taken) = (row.amount_minor, sum([row.main_minor, row.receivable_minor]));
-    match (row.kind.as_str(), row.state.as_str()) {
-        ("withdrawal", _) => verdict_of_withdrawal(row),
-        ("refund" | "chargeback", "completed") => moved(amount, taken),
-        ("refund" | "chargeback", "failed") => match (taken, row.item_minor) {
+    Ok(match (kind, state) {
+        (Kind::Withdrawal, _) => verdict_of_withdrawal(row, state),
+        (Kind::Refund | Kind::Chargeback, State::Completed) => moved(amount, taken),
+        (Kind::Refund | Kind::Chargeback, State::Failed) => match (taken, row.item_minor) {
             (None, _) | (Some(_), Some(_)) => None,
             (Some(_), None) => match row.returned_minor {
                 // Given back to the wallet; or, of one that was taken from it, to what was owed.
@@ -164,63 +168,97 @@ fn verdict(row: &Facts) -> Option<(BreakType, Sides)> {
                 returned => moved(amount, returned),
             },
         },
-        ("chargeback_reversal", "failed") => match row.main_minor {
+        (Kind::ChargebackReversal, State::Failed) => match row.main_minor {
             None => None,
             Some(_) => match sum([row.returned_minor, row.receivable_minor]) {
                 None => stands(row.main_minor),
                 returned => moved(amount, returned),
             },
         },
-        (_, "completed") if row.main_kind.as_deref() != Some("pending") => moved(amount, row.main_minor),
-        _ => stands(taken),
-    }
+        (Kind::Deposit | Kind::ChargebackReversal | Kind::Adjustment, State::Completed) => {
+            match row.main_kind.as_deref() {
+                Some("pending") => stands(taken),
+                _ => moved(amount, row.main_minor),
+            }
+        }
+        (
+            Kind::Deposit | Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment,
+            State::AwaitingPayment
+            | State::AwaitingApproval
+            | State::Initiated
+            | State::Reserved
+            | State::Submitting
+            | State::Submitted
+            | State::Rejected
+            | State::Failed
+            | State::Cancelled
+            | State::Expired,
+        ) => stands(taken),
+    })
 }
 
-fn verdict_of_withdrawal(row: &Facts) -> Option<(BreakType, Sides)> {
+fn verdict_of_withdrawal(row: &Facts, state: State) -> Option<(BreakType, Sides)> {
     let amount = row.amount_minor;
     let late = sum([row.late_minor, row.receivable_minor]);
     let resolved = row.voided || row.post_minor.is_some();
-    match row.state.as_str() {
-        "initiated" => stands(row.main_minor),
-        "completed" => match (row.post_minor, late) {
+    match state {
+        State::Initiated => stands(row.main_minor),
+        State::Completed => match (row.post_minor, late) {
             (None, None) if row.main_minor.is_some() => Some((BreakType::StateLedger, (amount, 0))),
             (posted, late) => moved(amount, sum([posted, late])),
         },
-        "failed" | "rejected" | "cancelled" => match sum([row.post_minor, late]) {
+        State::Failed | State::Rejected | State::Cancelled => match sum([row.post_minor, late]) {
             Some(paid) => Some((BreakType::StateLedger, (0, paid))),
             None if row.main_minor.is_some() && !resolved => Some((BreakType::ReservationStale, (0, amount))),
             None => None,
         },
         // It is reserved, whatever it waits for.
-        _ => match (row.post_minor, moved(amount, row.main_minor)) {
+        State::AwaitingApproval
+        | State::Reserved
+        | State::Submitting
+        | State::Submitted
+        | State::AwaitingPayment
+        | State::Expired => match (row.post_minor, moved(amount, row.main_minor)) {
             (Some(posted), _) => Some((BreakType::StateLedger, (0, posted))),
             (None, Some(wrong)) => Some(wrong),
-            (None, None) if row.voided && !row.given_up => Some((BreakType::StateLedger, (amount, 0))),
+            (None, None) if row.voided && !row.is_ending => Some((BreakType::StateLedger, (amount, 0))),
             (None, None) if row.held_at.is_some() && !resolved => Some((BreakType::ReservationStale, (0, amount))),
             (None, None) => None,
         },
     }
 }
 
-fn verdict_of_journal(row: &Facts) -> Option<(BreakType, Sides)> {
+fn verdict_of_journal(row: &Facts) -> Result<Option<(BreakType, Sides)>> {
+    let known = journals::Kind::parse(&row.kind).zip(journals::State::parse(&row.state));
+    let (kind, state) =
+        known.ok_or_else(|| Error::internal(format!("a stored journal is {} {}", row.kind, row.state)))?;
     let amount = row.amount_minor;
-    let in_two_phases = matches!(row.kind.as_str(), "settlement" | "float_top_up" | "own_funds_out");
     let pending = row.main_kind.as_deref() == Some("pending") && row.post_minor.is_none() && !row.voided;
-    match row.state.as_str() {
-        "completed" if in_two_phases => match row.post_minor {
+    Ok(match state {
+        journals::State::Completed if kind.is_in_two_phases() => match row.post_minor {
             None if row.main_minor.is_some() => Some((BreakType::StateLedger, (amount, 0))),
             posted => moved(amount, posted),
         },
-        "completed" => moved(amount, row.main_minor),
-        "in_transit" if row.post_minor.is_some() || row.voided => {
+        journals::State::Completed => moved(amount, row.main_minor),
+        journals::State::InTransit if row.post_minor.is_some() || row.voided => {
             Some((BreakType::StateLedger, (amount, row.post_minor.unwrap_or(0))))
         }
-        "in_transit" => moved(amount, row.main_minor),
+        journals::State::InTransit => moved(amount, row.main_minor),
         // Sent back by the bank; or held, and refused for the customers' sake.
-        "returned" | "rejected" if row.voided => None,
-        _ if pending => Some((BreakType::ReservationStale, (0, amount))),
-        _ => stands(row.main_minor),
-    }
+        journals::State::Returned | journals::State::Rejected if row.voided => None,
+        journals::State::AwaitingApproval
+        | journals::State::Initiated
+        | journals::State::Returned
+        | journals::State::Rejected
+        | journals::State::Cancelled
+        | journals::State::Expired => {
+            if pending {
+                Some((BreakType::ReservationStale, (0, amount)))
+            } else {
+                stands(row.main_minor)
+            }
+        }
+    })
 }
 
 fn stray(run: &Run, moved: &Moved) -> Result<Found> {

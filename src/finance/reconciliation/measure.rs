@@ -89,10 +89,10 @@ async fn breaks_and_runs(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// What is medium is high in the end.
+/// What is medium, or heals by itself, is high in the end.
 fn severities(kind: BreakType) -> Vec<Severity> {
     match kind.rule().severity {
-        Severity::Medium => vec![Severity::Medium, Severity::High],
-        severity => vec![severity],
+        of @ (Severity::Info | Severity::Medium) => vec![of, Severity::High],
+        of @ (Severity::High | Severity::Critical) => vec![of],
     }
 }

@@ -35,6 +35,8 @@ const DUPLICATES_MAX: i64 = 1_000;
 /// What one look at a row's object brought.
 pub(super) enum Asked {
     Found(Vec<Found>),
+    /// The same, and Revio names no fee: whether a known difference of it is still there is not said.
+    FoundWithoutFee(Vec<Found>),
     /// Somebody has the row in hand, or Revio's answer says nothing.
     Skipped,
 }
@@ -101,6 +103,7 @@ struct Pair<'a> {
     /// What the row has booked.
     booked: Option<Amount>,
     found: Vec<Found>,
+    names_fee: bool,
 }
 
 impl Pair<'_> {
@@ -139,13 +142,20 @@ impl Pair<'_> {
 
     /// What Revio keeps for itself, against the ledger's own word: the fee may be booked without the row's moving.
     async fn compare_fee(&mut self, fee: &Figure) -> Result<()> {
-        let Some(fee) = fee.whole() else { return Ok(()) };
+        let Some(fee) = fee.whole() else {
+            self.names_fee = false;
+            return Ok(());
+        };
         let booked = self.app.ledger.lookup(&[TransferId::of(self.row.id, Leg::ProviderFee)]).await?;
         let booked = booked.first().map_or(0, |booked| booked.amount_minor);
         if fee != booked {
             self.differs(BreakType::FeeProvider, Some(fee), Some(booked));
         }
         Ok(())
+    }
+
+    fn asked(self) -> Asked {
+        if self.names_fee { Asked::Found(self.found) } else { Asked::FoundWithoutFee(self.found) }
     }
 }
 
@@ -175,12 +185,13 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
         payment: purchase.as_ref().and_then(|purchase| purchase.payment.as_ref()),
         booked,
         found: Vec::new(),
+        names_fee: true,
     };
     let Some(purchase) = &purchase else {
         if let Some(booked) = booked {
             pair.differs(BreakType::NotPaidAtProvider, Some(0), Some(booked.minor()));
         }
-        return Ok(Asked::Found(pair.found));
+        return Ok(pair.asked());
     };
     let marked = !matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
     match (&purchase.status, &purchase.payment) {
@@ -200,7 +211,7 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
             }
         }
     }
-    Ok(Asked::Found(pair.found))
+    Ok(pair.asked())
 }
 
 /// By the purchase's own total where it has one, else by its words alone.
@@ -250,6 +261,7 @@ async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
         payment: paid.first().and_then(|payout| payout.payment.as_ref()),
         booked,
         found: Vec::new(),
+        names_fee: true,
     };
     match (pair.payment, booked) {
         (Some(payment), _) => {
@@ -263,7 +275,7 @@ async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
         (None, Some(booked)) => pair.differs(BreakType::NotPaidAtProvider, Some(0), Some(booked.minor())),
         (None, None) => {}
     }
-    Ok(Asked::Found(pair.found))
+    Ok(pair.asked())
 }
 
 /// Rows for which more than one object was paid, by what we know of them; of one row, where it is named.

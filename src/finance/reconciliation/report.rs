@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::breaks::{self, Break, BreakState};
-use super::found::{BreakType, Leg, Owner, Severity};
+use super::found::{BreakType, Owner, ReconciliationLeg, Severity};
 use super::run::{Run, RunKind};
 use super::stages::Checkpoint;
 use crate::app::App;
@@ -53,7 +53,7 @@ pub struct Line {
     #[serde(rename = "type")]
     pub kind: BreakType,
     pub severity: Severity,
-    pub leg: Leg,
+    pub leg: ReconciliationLeg,
     pub state: BreakState,
     pub owner: Owner,
     pub currency: Option<String>,

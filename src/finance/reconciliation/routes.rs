@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::breaks::{self, Break, BreakState, Code, Filter, NewNote, Note, Resolution};
-use super::found::{BreakType, Leg, Owner, Severity};
+use super::found::{BreakType, Owner, ReconciliationLeg, Severity};
 use super::report::{self, Report};
 use super::run::{Run, RunKind, RunState};
 use super::runs;
@@ -152,7 +152,7 @@ struct BreakView {
     #[serde(rename = "type")]
     kind: BreakType,
     severity: Severity,
-    leg: Leg,
+    leg: ReconciliationLeg,
     state: BreakState,
     #[schema(example = "ZAR")]
     currency: Option<String>,

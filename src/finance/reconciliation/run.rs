@@ -4,7 +4,7 @@ use chrono::{NaiveDate, TimeDelta};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::found::Leg;
+use super::found::ReconciliationLeg;
 use crate::platform::clock::{self, DateTime};
 use crate::platform::text_enum::text_enum;
 
@@ -73,7 +73,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn has(&self, leg: Leg) -> bool {
+    pub fn has(&self, leg: ReconciliationLeg) -> bool {
         self.legs.iter().any(|known| known == leg.name())
     }
 

@@ -21,7 +21,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::found::Leg;
+use super::found::ReconciliationLeg;
 use super::report;
 use super::run::{Run, RunKind, RunState};
 use super::stages::{self, Checkpoint, OtherLeg, Outcome};
@@ -186,17 +186,19 @@ async fn start_due(app: &App) -> Result<()> {
 }
 
 /// What the bank says comes once a day, in a file.
-fn legs_of(kind: RunKind) -> Vec<Leg> {
+fn legs_of(kind: RunKind) -> Vec<ReconciliationLeg> {
     match kind {
-        RunKind::QuarterHour => vec![Leg::Inside, Leg::Provider],
-        RunKind::Statement => vec![Leg::Provider, Leg::Bank],
-        RunKind::Daily | RunKind::Manual => vec![Leg::Inside, Leg::Provider, Leg::Bank],
+        RunKind::QuarterHour => vec![ReconciliationLeg::Inside, ReconciliationLeg::Provider],
+        RunKind::Statement => vec![ReconciliationLeg::Provider, ReconciliationLeg::Bank],
+        RunKind::Daily | RunKind::Manual => {
+            vec![ReconciliationLeg::Inside, ReconciliationLeg::Provider, ReconciliationLeg::Bank]
+        }
     }
 }
 
 pub struct New {
     pub kind: RunKind,
-    pub legs: Vec<Leg>,
+    pub legs: Vec<ReconciliationLeg>,
     /// From then on; `None`: since an hour before the last cut.
     pub since: Option<DateTime>,
     /// A user's id, `system` or `operator`.

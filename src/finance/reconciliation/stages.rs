@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::breaks::{self, BreakState, LOOKS_APART};
-use super::found::{BreakType, Compared, Found, Leg};
+use super::found::{BreakType, Compared, Found, ReconciliationLeg};
 use super::provider::{self, Asked, Which};
 use super::run::{Run, RunKind};
 use super::subjects::{self, Look};
@@ -40,7 +40,7 @@ const CUT: &str = "legs_cut";
 
 /// A leg, or a part of one, that another noun compares: what files of Revio's and the bank's say.
 pub struct OtherLeg {
-    pub leg: Leg,
+    pub leg: ReconciliationLeg,
     /// What it finds, and nobody else does.
     pub types: &'static [BreakType],
     pub compare: for<'a> fn(&'a App, &'a Run) -> BoxFuture<'a, Result<Compared>>,
@@ -144,10 +144,14 @@ impl Stage {
     /// Which leg it belongs to, and whether only a run over everything has it.
     fn wanted(self, run: &Run) -> bool {
         match self {
-            S::Rows | S::Journals | S::Transfers | S::Lines | S::Sums => run.has(Leg::Inside),
-            S::Accounts | S::Balances | S::Summaries => run.has(Leg::Inside) && run.kind != RunKind::QuarterHour,
-            S::Duplicates | S::Open | S::JustEnded | S::InTurn | S::ProviderBalance => run.has(Leg::Provider),
-            S::Position => run.has(Leg::Provider) && run.kind == RunKind::Daily,
+            S::Rows | S::Journals | S::Transfers | S::Lines | S::Sums => run.has(ReconciliationLeg::Inside),
+            S::Accounts | S::Balances | S::Summaries => {
+                run.has(ReconciliationLeg::Inside) && run.kind != RunKind::QuarterHour
+            }
+            S::Duplicates | S::Open | S::JustEnded | S::InTurn | S::ProviderBalance => {
+                run.has(ReconciliationLeg::Provider)
+            }
+            S::Position => run.has(ReconciliationLeg::Provider) && run.kind == RunKind::Daily,
             S::Copied | S::Others | S::Unseen | S::Apart | S::Again | S::Healing | S::Over => true,
         }
     }
@@ -336,7 +340,7 @@ async fn ask(app: &App, run: &Run, at: &mut Checkpoint, which: Which) -> Result<
             break;
         }
         match provider::ask(app, run, *id).await {
-            Ok(Asked::Found(found)) => see(app, run, at, &found).await?,
+            Ok(Asked::Found(found) | Asked::FoundWithoutFee(found)) => see(app, run, at, &found).await?,
             Ok(Asked::Skipped) => at.count("skipped", 1),
             Err(error) => pass_over(app, at, *id, error).await?,
         }

@@ -49,7 +49,8 @@ pub(super) async fn look(app: &App, run: &Run, known: &Break) -> Result<Look> {
         | T::FeeProvider => {
             let Some(row) = known.transaction_id else { return Ok(Look::Unknown) };
             match provider::ask(app, run, row).await? {
-                Asked::Found(found) => found,
+                Asked::FoundWithoutFee(_) if known.kind == T::FeeProvider => return Ok(Look::Unknown),
+                Asked::Found(found) | Asked::FoundWithoutFee(found) => found,
                 Asked::Skipped => return Ok(Look::Unknown),
             }
         }

@@ -31,7 +31,7 @@ use super::{Source, moved};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::reconciliation::Run;
-use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Compared, Found, Leg};
+use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Compared, Found, ReconciliationLeg};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
@@ -73,8 +73,8 @@ impl Lists {
 
 /// What [`compare`] finds of one leg, for a run. The files that are there before it looks are compared by it, once it is finished: one that
 /// comes later, or whose run fails, waits for the next.
-pub async fn compare_leg(app: &App, run: &Run, leg: Leg) -> Result<Compared> {
-    let source = if leg == Leg::Bank { Source::Bank } else { Source::Revio };
+pub async fn compare_leg(app: &App, run: &Run, leg: ReconciliationLeg) -> Result<Compared> {
+    let source = if leg == ReconciliationLeg::Bank { Source::Bank } else { Source::Revio };
     let waited = store::set_compared(&app.db, source, run.id).await?;
     // All of a file that waited, whatever the run itself looks back to.
     let since = run.looks_back_to();

@@ -99,7 +99,7 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
         row = transactions::reverse(app, deposit, reversed, &sums.new).await?;
     }
     for undone in &sums.undone {
-        undo(app, undone).await?;
+        mark_undone(app, undone).await?;
     }
     let mut wrong = sums.wrong(purchase);
     if let (State::Completed, Some(payment)) = (deposit.state, &purchase.payment) {
@@ -136,7 +136,7 @@ async fn add_up<'a>(
     payments: Vec<Known>,
 ) -> Result<Sums<'a>> {
     if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment)) {
-        return Err(provider_objects::stale(app, payment).await);
+        return Err(provider_objects::note_stale_answer(app, payment).await);
     }
     let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
     let booked = transactions::children_of(app, deposit.id, &ids).await?;
@@ -173,7 +173,7 @@ pub(super) async fn payments(app: &App, purchase: &Purchase) -> Result<Vec<Known
 
 /// The row of an object that failed after all: undone by `reversals`. One that is not booked yet may be in the ledger all the same, so it
 /// is booked before it is undone.
-async fn undo(app: &App, row: &Transaction) -> Result<()> {
+async fn mark_undone(app: &App, row: &Transaction) -> Result<()> {
     let direction = if row.kind == Kind::ChargebackReversal { Direction::Debit } else { Direction::Credit };
     if adjustments::hold_if_corrected(app, row, row.amount, direction, &[Leg::Return]).await?.is_some() {
         return Ok(());

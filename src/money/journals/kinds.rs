@@ -125,6 +125,11 @@ impl Kind {
         if self == Self::Result && account == Some(OpenAccount::FeeIncome) { (credit, debit) } else { (debit, credit) }
     }
 
+    /// Held by the ledger first, then posted or released (`booking`: `send`, `take_out`).
+    pub fn is_in_two_phases(self) -> bool {
+        matches!(self, Self::Settlement | Self::FloatTopUp | Self::OwnFundsOut)
+    }
+
     pub(super) fn clears_suspense(self) -> bool {
         matches!(self, Self::SuspenseReturn | Self::SuspenseRelease)
     }

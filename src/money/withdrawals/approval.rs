@@ -152,7 +152,7 @@ pub(super) async fn stands(
     approvals::stands(app, tx, (subject_of(withdrawal), hash), needed, WithdrawalsApprove::ROLES).await
 }
 
-/// The same right before money may leave: the details are read again.
+/// The same right before money may leave, where an approval is needed: the details are read again.
 pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
     if needed(app, withdrawal) == 0 {
         return Ok(None);
@@ -165,7 +165,7 @@ pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transacti
 /// so, and from then on nobody can approve it.
 pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(reason) = withdrawal.failure_reason {
-        return outcomes::release(app, withdrawal, reason).await;
+        return outcomes::release_unless_paid(app, withdrawal, reason).await;
     }
     if needed(app, withdrawal) == 0 {
         // The thresholds were raised meanwhile, or the bank account is new no more.
@@ -176,7 +176,7 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
     let refused = transactions::advance(app, withdrawal, refused).await?;
-    outcomes::release(app, &refused, FailureReason::NotApprovedInTime).await
+    outcomes::release_unless_paid(app, &refused, FailureReason::NotApprovedInTime).await
 }
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.

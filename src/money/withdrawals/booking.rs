@@ -22,7 +22,7 @@ pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let payment = match fitting_payment(app, withdrawal, payout) {
         Ok(payment) => Some(payment),
-        Err(_) if is_given_up(app, withdrawal, payout) => None,
+        Err(_) if is_closed_by_review(app, withdrawal, payout) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let legs = [Leg::Post, Leg::Void];
@@ -30,8 +30,8 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         adjustments::hold_if_corrected(app, withdrawal, withdrawal.amount, Direction::Debit, &legs).await?
     {
         // Where two people have given it up, what is reserved besides is free again.
-        return if is_given_up(app, withdrawal, payout) {
-            release(app, &held, FailureReason::ClosedByReview).await
+        return if is_closed_by_review(app, withdrawal, payout) {
+            void_reservation(app, &held, FailureReason::ClosedByReview).await
         } else {
             Ok(held)
         };
@@ -44,7 +44,7 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         // is the same as a payment after a release.
         Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
             let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
-            let released = release(app, withdrawal, reason).await?;
+            let released = void_reservation(app, withdrawal, reason).await?;
             return book_late(app, &released, payout).await;
         }
         // No reservation of ours expires: whoever made this one, it was not us.
@@ -68,7 +68,11 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
 
 /// `→ failed, cancelled`: the reservation is voided, and what is owed is repaid from it. Revio's last word says so, or the row does
 /// (`failure_reason`).
-pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
+pub(super) async fn void_reservation(
+    app: &App,
+    withdrawal: &Transaction,
+    reason: FailureReason,
+) -> Result<Transaction> {
     let voided = receivables::make_available(app, withdrawal, Available::Release).await?;
     app.crash.at("withdrawal.voided")?;
     let repaid = match voided {
@@ -145,7 +149,7 @@ pub(super) fn fitting_payment<'p>(
 
 /// Two people have closed it: a payout that does not match no longer blocks completion, and reconciliation reports the difference. One of
 /// another mode or brand still does: it moved no money of ours.
-pub(super) fn is_given_up(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
+pub(super) fn is_closed_by_review(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
     !is_foreign && withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
 }

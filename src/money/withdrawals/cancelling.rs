@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The row moves only from the version at which the ledger had no payout noted, and a payout begins only from the row's version, too
-//! (`payouts::begin`): of the two, one is told that it is too late. From then on nothing registers, approves or executes it. One that is not
+//! (`payouts::mark_submitting`): of the two, one is told that it is too late. From then on nothing registers, approves or executes it. One that is not
 //! reserved yet is reserved first: a reservation that is still on its way could not be released. Of a frozen customer it is allowed:
 //! the money goes back into the wallet, and stays there (docs/decisions/043).
 

@@ -3,10 +3,10 @@
 //! ```text
 //! apply ─> adopt_executed ─> adopt ─> act_on ─> booking
 //!        └─> act_on
-//! release ─┬─> adopt_executed
-//!          └─> booking: the row's own word
-//! give_up ─┬─> adopt: Revio pays it all the same
-//!          └─> booking: the word of two people
+//! release_unless_paid ─┬─> adopt_executed
+//!                      └─> booking: the row's own word
+//! end_by_review ─┬─> adopt: Revio pays it all the same
+//!                └─> booking: the word of two people
 //! adopt, and `payouts` before an execution ─> note (ledger: this payout)
 //! ```
 
@@ -41,7 +41,7 @@ const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
 /// Revio's word on the row's own payout. Before money goes back: has Revio executed another one of this withdrawal? Then that one pays.
 pub(super) async fn apply(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if payout.status == PayoutStatus::Error
-        && (is_own(app, withdrawal, payout) || booking::is_given_up(app, withdrawal, payout))
+        && (is_own(app, withdrawal, payout) || booking::is_closed_by_review(app, withdrawal, payout))
         && let Some(adopted) = adopt_executed(app, withdrawal).await?
     {
         return Ok(adopted);
@@ -72,18 +72,21 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
 }
 
 /// `→ failed, cancelled`, as the row says: it is asked right before whether Revio has executed a payout all the same that the row let go of.
-pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
+pub(super) async fn release_unless_paid(
+    app: &App,
+    withdrawal: &Transaction,
+    reason: FailureReason,
+) -> Result<Transaction> {
     match adopt_executed(app, withdrawal).await? {
         Some(adopted) => Ok(adopted),
-        None => booking::release(app, withdrawal, reason).await,
+        None => booking::void_reservation(app, withdrawal, reason).await,
     }
 }
 
-/// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout was executed that we had given up, or had not
+/// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout was executed that the row had let go of, or had not
 /// executed. It is taken for the withdrawal's own, before another is made: the customer is to be paid once. The ledger has it, too, where it
 /// has room: a database that is put back to before this would register another.
 pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout, and not by our own step");
     // Revio pays it all the same.
     if let Noted::No(_) = note(app, withdrawal, payout.id).await? {
         tracing::warn!(transaction.id = %withdrawal.id, payout.id = %payout.id, "the ledger has no room to note it");
@@ -91,6 +94,8 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
     let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
     let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
     let adopted = transactions::advance(app, withdrawal, to).await?;
+    // Not before: of an event that came while the row's own step executed it, the row has moved since it was read.
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout, and not by our own step");
     act_on(app, &adopted, payout).await
 }
 
@@ -120,7 +125,7 @@ pub(super) async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid) -
 
 /// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    if !is_own(app, withdrawal, payout) && !booking::is_given_up(app, withdrawal, payout) {
+    if !is_own(app, withdrawal, payout) && !booking::is_closed_by_review(app, withdrawal, payout) {
         return transactions::hold(
             app,
             withdrawal,
@@ -134,7 +139,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
         PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {
             Some(pause) => transactions::defer(app, withdrawal, pause).await,
-            None => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
+            None => booking::void_reservation(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
         },
         PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
             transactions::defer(app, withdrawal, IN_FLIGHT_MAX).await
@@ -243,7 +248,7 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
 /// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to, or may still by a call that was not
 /// answered: it is asked right before. What it calls paid is complete then, though it was not as asked for. Where it does not answer for
 /// so long, what the people said counts.
-pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+pub(super) async fn end_by_review(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
     let payouts = every_payout(app, withdrawal).await?;
     match find_paying(app, withdrawal, &payouts).await {
@@ -263,5 +268,5 @@ pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Trans
             tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
         }
     }
-    booking::release(app, withdrawal, FailureReason::ClosedByReview).await
+    booking::void_reservation(app, withdrawal, FailureReason::ClosedByReview).await
 }

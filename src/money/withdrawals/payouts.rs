@@ -1,7 +1,7 @@
 //! The payout of a withdrawal: registered, executed once, and replaced where it can never be paid. Called by `withdrawals` for rows from `reserved` on.
 //!
 //! ```text
-//! register ─> attach ─> submit ─> pay ─> begin (row: submitting) ─> execute: note (ledger: this payout), then the one call that moves money
+//! register ─> attach ─> submit ─> mark_submitting (row) ─> execute: note (ledger: this payout), then the one call that moves money
 //! go_on    ─> asked for once more: not begun without us ─> submit
 //! look_up  ─┬─> Revio says what became of it ─> apply
 //!           └─> not executed ─> execute_again: the same payout, within its 15 minutes ─> replace
@@ -14,12 +14,12 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::beginnings::{Beginning, Beginnings, Begun};
 use super::outcomes::{
     IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, apply, is_named_as_own, is_own,
     no_call_counts_from, note,
 };
-use super::restored::{hold_behind, named};
+use super::restored::{hold_behind, joined};
+use super::submitting::{MarkSubmitting, Marked, Submission};
 use super::{approval, booking};
 use crate::app::App;
 use crate::identity::users;
@@ -79,7 +79,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             // Before anything is released the row says so, and from then on it is not registered again.
             let refused = Move::to(State::Reserved, Due::In(LEASE)).because(FailureReason::ProviderRefused);
             let refused = transactions::advance(app, withdrawal, refused).await?;
-            booking::release(app, &refused, FailureReason::ProviderRefused).await
+            booking::void_reservation(app, &refused, FailureReason::ProviderRefused).await
         }
         Err(error) => {
             let may_be_registered = !error.was_never_made();
@@ -193,20 +193,20 @@ async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(adopted) = adopt_executed(app, withdrawal).await? {
         return Ok(adopted);
     }
-    pay(app, withdrawal).await
+    mark_and_execute(app, withdrawal).await
 }
 
 /// The payout begins and is executed, or why not.
-async fn pay(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    match begin(app, withdrawal).await? {
-        Begun::Submitting(begun) => execute(app, &begun).await,
-        Begun::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
-        Begun::FrozenInLedger => hold_frozen_in_ledger(app, withdrawal).await,
+async fn mark_and_execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    match mark_submitting(app, withdrawal).await? {
+        Marked::Submitting(marked) => execute(app, &marked).await,
+        Marked::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+        Marked::FrozenInLedger => hold_frozen_in_ledger(app, withdrawal).await,
         // One that may have been executed before does not wait for an approval again.
-        Begun::NotApproved if withdrawal.state == State::Submitting => {
+        Marked::NotApproved if withdrawal.state == State::Submitting => {
             transactions::hold(app, withdrawal, Hold::NotApproved, "who approved the payout may not any more").await
         }
-        Begun::NotApproved => approval::await_anew(app, withdrawal).await,
+        Marked::NotApproved => approval::await_anew(app, withdrawal).await,
     }
 }
 
@@ -216,19 +216,19 @@ async fn hold_frozen_in_ledger(app: &App, withdrawal: &Transaction) -> Result<Tr
 }
 
 /// `→ submitting`, or why not.
-async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
+async fn mark_submitting(app: &App, withdrawal: &Transaction) -> Result<Marked> {
     app.footing.require_payable()?;
     if restrictions::is_frozen_in_ledger_only(app, withdrawal.user_id, withdrawal.amount.currency()).await? {
-        return Ok(Begun::FrozenInLedger);
+        return Ok(Marked::FrozenInLedger);
     }
     app.revio.take_place_for_execution(withdrawal.id).await?;
     let approved = approval::hash_to_approve(app, withdrawal).await?;
     let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
     app.crash.at("transaction.before_move")?;
-    let beginning = Beginning { withdrawal: withdrawal.clone(), to: to.clone(), approved };
-    let begun = app.batchers.join::<Beginnings>(app, beginning).await??;
-    if matches!(begun, Begun::Submitting(_)) {
+    let submission = Submission { withdrawal: withdrawal.clone(), to: to.clone(), approved };
+    let marked = app.batchers.join::<MarkSubmitting>(app, submission).await??;
+    if matches!(marked, Marked::Submitting(_)) {
         transactions::announce(app, withdrawal, &to);
         if is_prompt {
             let took = (app.clock.now() - withdrawal.created_at).as_seconds_f64();
@@ -236,10 +236,10 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
         }
         app.crash.at("transaction.moved")?;
     }
-    Ok(begun)
+    Ok(marked)
 }
 
-/// The one call that moves money, which `begin` has counted. Whatever goes wrong, the next thing is to look the payout up; and where it is
+/// The one call that moves money, which `mark_submitting` has counted. Whatever goes wrong, the next thing is to look the payout up; and where it is
 /// certain that the call was not made, it is not one whose answer is missing.
 async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
@@ -327,7 +327,7 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
         if let Some(adopted) = adopt_executed(app, withdrawal).await? {
             return Ok(adopted);
         }
-        return pay(app, withdrawal).await;
+        return mark_and_execute(app, withdrawal).await;
     }
     let until = no_call_counts_from(withdrawal) - app.clock.now();
     if until > TimeDelta::zero() {
@@ -353,7 +353,7 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         let may_pay =
             registered.iter().filter(|payout| payout.executions > 0 || Some(payout.id) == withdrawal.provider.id);
         let ids: Vec<Uuid> = may_pay.map(|payout| payout.id).collect();
-        let reason = format!("Revio may still pay, and has not: payouts {}", named(&ids));
+        let reason = format!("Revio may still pay, and has not: payouts {}", joined(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
     }
     if let Some(payout_id) = withdrawal.provider.id {

@@ -24,14 +24,14 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     // Noted means that it may be executed, and then the row says `submitting`, or more.
     let began = matches!(withdrawal.state, State::Submitting | State::Submitted);
-    let given_up = withdrawal.failure_reason.is_some();
+    let is_ending = withdrawal.failure_reason.is_some();
     let is_own = |id: &Uuid| Some(*id) == withdrawal.provider.id;
     // Every noted payout was counted as executed, and one that this row has only heard of, by an event of Revio's, was not: it is forgotten.
     let is_counted = |id: &Uuid| registered.iter().any(|payout| payout.id == *id && payout.executions > 0);
     // Payouts noted before the row's own were certainly not executed: otherwise they would not have been replaced.
     let forgotten = standing.payouts.iter().rev().take_while(|id| !is_own(id)).find(|id| !is_counted(id));
     let own = standing.payouts.last().filter(|id| is_own(id) && !began);
-    // Where two people have given it up, every payout is asked for, and their word counts in the end (`give_up`).
+    // Where two people have given it up, every payout is asked for, and their word counts in the end (`end_by_review`).
     if withdrawal.failure_reason != Some(FailureReason::ClosedByReview)
         && let Some(payout_id) = forgotten.or(own)
     {
@@ -40,9 +40,11 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
     match standing.reservation {
         Reservation::Open => Ok(None),
         // Whoever released it, or was about to, goes on with that.
-        Reservation::Voided if given_up || began => Ok(None),
+        Reservation::Voided if is_ending || began => Ok(None),
         Reservation::Posted if began => Ok(None),
-        Reservation::Voided => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await.map(Some),
+        Reservation::Voided => {
+            booking::void_reservation(app, withdrawal, FailureReason::ProviderCouldNotPay).await.map(Some)
+        }
         Reservation::Posted => {
             tracing::error!(transaction.id = %withdrawal.id, "the ledger has posted a withdrawal whose row was behind");
             // Its fee may not be booked yet: it is looked at again.
@@ -84,12 +86,12 @@ pub(super) async fn hold_behind(
     withdrawal: &Transaction,
     standing: &WithdrawalStanding,
 ) -> Result<Transaction> {
-    let payouts = named(&standing.payouts);
+    let payouts = joined(&standing.payouts);
     let reason = format!("the ledger's reservation is {:?}, its payouts: {payouts}", standing.reservation);
     transactions::hold(app, withdrawal, Hold::BehindLedger, &reason).await
 }
 
-pub(super) fn named(ids: &[Uuid]) -> String {
+pub(super) fn joined(ids: &[Uuid]) -> String {
     ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -113,10 +115,10 @@ pub(super) async fn restore_lost(app: &App) -> Result<()> {
     for lost in safe_mode::lost_reservations(app).await? {
         let standing = app.ledger.withdrawal_standing(lost.row_id).await?;
         match lost.user_id {
-            Some(user_id) => waits(lost.row_id, write_again(app, &lost, user_id, &standing).await)?,
+            Some(user_id) => log_unless_unavailable(lost.row_id, write_again(app, &lost, user_id, &standing).await)?,
             None => {
                 for payout_id in standing.payouts {
-                    waits(lost.row_id, without_a_row(app, payout_id).await)?;
+                    log_unless_unavailable(lost.row_id, without_a_row(app, payout_id).await)?;
                 }
             }
         }
@@ -125,7 +127,7 @@ pub(super) async fn restore_lost(app: &App) -> Result<()> {
 }
 
 /// What is one row's own fault keeps no other waiting.
-fn waits<T>(row: Uuid, settled: Result<T>) -> Result<()> {
+fn log_unless_unavailable<T>(row: Uuid, settled: Result<T>) -> Result<()> {
     match settled {
         Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => Err(error),
         Err(error) => {

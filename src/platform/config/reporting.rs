@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 
 use super::reader::Reader;
+use crate::platform::zone::Zone;
 
 #[derive(Debug)]
 pub struct Reporting {
@@ -32,5 +33,13 @@ fn check_role_password(value: &str) -> Result<(), String> {
 fn parse_time_zone(value: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
     let named = value.starts_with(|first: char| first.is_ascii_uppercase()) && value.bytes().all(plain);
-    if named { Ok(value.to_owned()) } else { Err("is not a name like Africa/Johannesburg".to_owned()) }
+    if !named {
+        return Err("is not a name like Africa/Johannesburg".to_owned());
+    }
+    match Zone::parse(value) {
+        Some(zone) if !zone.has_one_midnight_a_day() => {
+            Err("is a zone in which clocks show a midnight twice, so that an hour would be of two days".to_owned())
+        }
+        _ => Ok(value.to_owned()),
+    }
 }

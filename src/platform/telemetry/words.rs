@@ -46,7 +46,7 @@ pub const BREAKS: &[(&str, &[&str])] = &[
     ("reservation_stale", &["high"]),
     ("copy_line", &["medium", "high"]),
     ("summary", &["medium", "high"]),
-    ("paid_at_provider", &["info"]),
+    ("paid_at_provider", &["info", "high"]),
     ("payout_paid", &["high"]),
     ("reversed_at_provider", &["high"]),
     ("not_paid_at_provider", &["critical"]),

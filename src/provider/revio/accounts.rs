@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::error::slow_down;
 use super::objects::{Figure, lenient};
-use super::{NOTHING, Result, Revio, RevioError, What, expect_id, links};
+use super::{NOTHING, Operation, Result, Revio, RevioError, expect_id, links};
 use crate::platform::clock::DateTime;
 
 /// Far beyond what an account has: whatever has more is not Revio's balance.
@@ -78,7 +78,7 @@ impl Revio {
     /// `GET /balance/`: every figure of every currency, but for [`PAYOUT_BALANCE`] where payouts have none of their own.
     pub async fn balance(&self) -> Result<Vec<BalanceField>> {
         let balances: Balances =
-            self.send(Method::GET, self.path(&["balance"]), NOTHING, What::Balance.of_account()).await?;
+            self.send(Method::GET, self.path(&["balance"]), NOTHING, Operation::Balance.of_account()).await?;
         let fields = fields_of(balances.ecommerce).map_err(|wrong| RevioError::Unreadable(wrong.into()))?;
         let enabled = balances.payout_balances_enabled;
         let is_shared = |code: &str| enabled.iter().any(|(of, own)| of.eq_ignore_ascii_case(code) && !own);
@@ -93,14 +93,15 @@ impl Revio {
         let (from, to) = (from.timestamp().to_string(), (to.timestamp() - 1).to_string());
         url.query_pairs_mut().append_pair("paid_from", &from).append_pair("paid_to", &to);
         let body = json!({"format": "csv", "timezone": time_zone});
-        let statement: Statement = self.send(Method::POST, url, Some(&body), What::NewStatement.of_account()).await?;
+        let statement: Statement =
+            self.send(Method::POST, url, Some(&body), Operation::NewStatement.of_account()).await?;
         Ok(statement.id)
     }
 
     /// `GET /company_statements/{id}/`: how far it is.
     pub async fn statement(&self, id: Uuid) -> Result<Statement> {
         let path = self.path(&["company_statements", &id.to_string()]);
-        let statement: Statement = self.send(Method::GET, path, NOTHING, What::Statement.of(id)).await?;
+        let statement: Statement = self.send(Method::GET, path, NOTHING, Operation::Statement.of(id)).await?;
         expect_id(statement.id, id).map(|()| statement)
     }
 
@@ -111,14 +112,14 @@ impl Revio {
         let link = link.ok_or_else(|| RevioError::Unreadable("its download_url is no address of a file".into()))?;
         let request = self.http.get(link.url);
         if link.with_key {
-            let file = self.call(self.with_key(request), What::File.of_account(), Ok).await;
+            let file = self.call(self.with_key(request), Operation::File.of_account(), Ok).await;
             // Revio's own word, and no storage's.
             if let Err(RevioError::RateLimited { retry_after }) = &file {
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
             return file;
         }
-        match self.call(request, What::File.of_account(), Ok).await {
+        match self.call(request, Operation::File.of_account(), Ok).await {
             // Our key was not shown there, so it is not what is wrong.
             Err(RevioError::Unauthorized { status }) => {
                 Err(RevioError::Rejected { status, codes: "its download_url is not open to us".to_owned() })

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::What;
+use super::Operation;
 use crate::platform::clock::DateTime;
 
 /// Longer than Revio works on an object, or on itself; and as long as an old answer is waited out (`money::provider_objects`).
@@ -20,7 +20,7 @@ const ALONE_MAX: TimeDelta = TimeDelta::hours(1);
 const KNOWN_MAX: usize = 1_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Alone(Mutex<HashMap<What, Objects>>);
+pub(super) struct Alone(Mutex<HashMap<Operation, Objects>>);
 
 #[derive(Debug, Default)]
 struct Objects {
@@ -37,9 +37,9 @@ struct Trouble {
 
 impl Alone {
     /// Revio had an answer about the object, whatever it was.
-    pub(super) fn served(&self, what: What, object: Uuid, now: DateTime) {
+    pub(super) fn served(&self, operation: Operation, object: Uuid, now: DateTime) {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Objects { served, failing } = calls.entry(what).or_default();
+        let Objects { served, failing } = calls.entry(operation).or_default();
         failing.remove(&object);
         if served.len() >= KNOWN_MAX && !served.contains_key(&object) {
             served.clear();
@@ -48,9 +48,9 @@ impl Alone {
     }
 
     /// It had none. For how long it has failed for this object, once that is too long and for this one alone.
-    pub(super) fn failed(&self, what: What, object: Uuid, now: DateTime) -> Option<TimeDelta> {
+    pub(super) fn failed(&self, operation: Operation, object: Uuid, now: DateTime) -> Option<TimeDelta> {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Objects { served, failing } = calls.entry(what).or_default();
+        let Objects { served, failing } = calls.entry(operation).or_default();
         served.remove(&object);
         served.retain(|_, at| now - *at < ALONE_MAX);
         failing.retain(|_, trouble| now - trouble.last < ALONE_MAX);
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use chrono::{TimeZone, Utc};
 
-    const CALL: What = What::Purchase;
+    const CALL: Operation = Operation::Purchase;
 
     fn at(minutes: i64) -> DateTime {
         Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a time") + TimeDelta::minutes(minutes)
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(fails_until(&alone, 1, 60), None, "nobody else was served");
         alone.served(CALL, id(2), at(61));
         assert_eq!(alone.failed(CALL, id(1), at(62)), Some(TimeDelta::minutes(62)));
-        assert_eq!(alone.failed(What::Cancellation, id(1), at(62)), None, "another call");
+        assert_eq!(alone.failed(Operation::Cancellation, id(1), at(62)), None, "another call");
         alone.served(CALL, id(1), at(63));
         assert_eq!(alone.failed(CALL, id(1), at(64)), None, "from the beginning");
     }

@@ -3,22 +3,25 @@
 use reqwest::{Response, StatusCode};
 
 use super::error::RevioError;
-use super::{Result, What, objects, transport};
+use super::{Operation, Result, objects, transport};
 use crate::platform::clock::DateTime;
 use crate::platform::http::RetryAfter;
 
 /// A call that is documented nowhere may be shut in other ways than by Revio's own 404: that is no outage, and says nothing of the calls
 /// that there are.
-pub(super) fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
+pub(super) fn closed_as_missing<T>(operation: Operation, answer: Result<T>) -> Result<T> {
     match answer {
         Err(
             RevioError::Unauthorized { .. }
             | RevioError::Upstream { status: 405 | 501 }
             | RevioError::Page { status: 404 },
-        ) if what == What::Payment => Err(RevioError::NotFound),
+        ) if operation == Operation::Payment => Err(RevioError::NotFound),
         // The account's calls are no better documented, and its files come from a storage, whose errors are pages: all the rest goes on.
         Err(RevioError::Upstream { status: 405 | 501 } | RevioError::Page { .. })
-            if matches!(what, What::Balance | What::NewStatement | What::Statement | What::File) =>
+            if matches!(
+                operation,
+                Operation::Balance | Operation::NewStatement | Operation::Statement | Operation::File
+            ) =>
         {
             Err(RevioError::NotFound)
         }
@@ -27,9 +30,9 @@ pub(super) fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
 }
 
 /// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, or a line of a proxy's.
-fn is_foreign(what: What, body: &[u8]) -> bool {
-    match (what, body.trim_ascii_start().first()) {
-        (What::File, first) => first == Some(&b'<'),
+fn is_foreign(operation: Operation, body: &[u8]) -> bool {
+    match (operation, body.trim_ascii_start().first()) {
+        (Operation::File, first) => first == Some(&b'<'),
         (_, first) => first.is_some_and(|first| !matches!(first, b'{' | b'[')),
     }
 }
@@ -44,7 +47,12 @@ fn may_be_revios_word(status: StatusCode) -> bool {
 }
 
 /// What a success carries, never more than `bytes_max`.
-pub(super) async fn read(what: What, mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
+pub(super) async fn read(
+    operation: Operation,
+    mut response: Response,
+    bytes_max: usize,
+    now: DateTime,
+) -> Result<Vec<u8>> {
     let status = response.status();
     let retry_after = RetryAfter::of(response.headers()).map(|asked| asked.wait(now));
     let mut body = Vec::new();
@@ -55,7 +63,7 @@ pub(super) async fn read(what: What, mut response: Response, bytes_max: usize, n
         body.extend_from_slice(&chunk);
     }
     match status {
-        status if is_foreign(what, &body) && may_be_revios_word(status) => {
+        status if is_foreign(operation, &body) && may_be_revios_word(status) => {
             Err(RevioError::Page { status: status.as_u16() })
         }
         status if status.is_success() => Ok(body),

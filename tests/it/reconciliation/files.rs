@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{AccountCode, Currency};
 use octoco::books::projector;
 use octoco::finance::days;
-use octoco::finance::reconciliation::{self, Leg, New, RunKind, Step};
+use octoco::finance::reconciliation::{self, New, ReconciliationLeg, RunKind, Step};
 use octoco::platform::permissions::Role;
 use octoco::processes::worker::OTHER_LEGS;
 use reqwest::Method;
@@ -29,7 +29,7 @@ async fn cycle_since(t: &TestApp, since: Option<DateTime<Utc>>) {
 
 async fn cycle_of(t: &TestApp, kind: RunKind, since: Option<DateTime<Utc>>) {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
-    let legs = vec![Leg::Provider, Leg::Bank];
+    let legs = vec![ReconciliationLeg::Provider, ReconciliationLeg::Bank];
     let new = New { kind, legs, since, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers");
     for _ in 0..500 {
@@ -440,15 +440,41 @@ async fn a_day_that_one_of_two_bank_accounts_has_no_file_of_is_told(db: PgPool) 
     import("source=revio&from=2026-02-26&to=2026-03-01").await;
     import("source=bank&currency=ZAR&from=2026-02-26&to=2026-02-27").await;
     import("source=bank&currency=USD&from=2026-02-26&to=2026-02-26").await;
+    // A Thursday to a Sunday: no bank has a file of a weekend.
     let covered = async || {
         let days = "select string_agg(covered::text, ' ' order by day) from reporting.statement_coverage
-                     where source = 'bank' and day between '2026-02-26' and '2026-02-27'";
+                     where source = 'bank' and day between '2026-02-26' and '2026-03-01'";
         value(&t, days).await
     };
     let friday = days::end(&t.app, "2026-02-27".parse().expect("a day")).await.expect("a moment");
     assert_eq!(without_statement_since(&t).await, Some(friday));
-    assert_eq!(covered().await, "true false");
+    assert_eq!(covered().await, "true false true true");
     import("source=bank&currency=USD&from=2026-02-27&to=2026-02-27").await;
     assert_eq!(without_statement_since(&t).await, None);
-    assert_eq!(covered().await, "true true");
+    assert_eq!(covered().await, "true true true true");
+}
+
+/// By itself it heals within minutes: what does not is a customer's money.
+#[sqlx::test]
+async fn a_payment_that_revios_own_file_alone_tells_of_is_high_after_a_day(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000]).await;
+    let customer = t.customer().await;
+    let unpaid = t.deposit(&customer, 5_000, "unpaid").await.id();
+    let line = format!("{},{unpaid},purchase,paid,ZAR,5000,0,2026-03-02T09:00:00Z\n", t.purchase_of(unpaid));
+    let brought = uploaded(&t, &finance, "source=revio&unit=minor", file(&paid) + &line).await.id();
+    sqlx::query("update statement_files set provider_id = gen_random_uuid() where id = $1")
+        .bind(brought)
+        .execute(&t.app.db)
+        .await
+        .expect("as if Revio had been asked for it");
+    let severity = "select string_agg(severity, ' ') from breaks where type = 'paid_at_provider'";
+    for (hours, expected) in [(1, "info"), (25, "high")] {
+        t.advance(TimeDelta::hours(hours));
+        cycle(&t).await;
+        assert_states(&t, &[("paid_at_provider", "open")]).await;
+        assert_eq!(value(&t, severity).await, expected);
+    }
+    assert_eq!(t.balance(&customer).await, (0, 0, 0), "a file alone books nothing");
 }

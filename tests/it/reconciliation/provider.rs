@@ -128,6 +128,21 @@ async fn another_currency_at_revio_is_found(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_difference_of_fees_is_not_gone_where_revio_names_none(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    for (fee, state) in
+        [(json!(30), "timing"), (json!(null), "timing"), (json!("30 c"), "timing"), (json!(0), "cleared")]
+    {
+        t.sim.set_override(Override::of(t.purchase_of(deposit.id()), "/payment/fee_amount", fee));
+        cycle(&t).await;
+        assert_one(&t, "fee_provider", state).await;
+    }
+}
+
+#[sqlx::test]
 async fn a_fee_that_nobody_booked_is_booked_after_a_day(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;

@@ -165,6 +165,7 @@ async fn what_is_due_is_started_by_the_worker_a_day_and_a_quarter_of_an_hour_at_
     for series in [
         "octoco_reconciliation_breaks{severity=\"critical\",type=\"unbalanced\"} 0",
         "octoco_ledger_balance_minor{account=\"customer_wallet\",currency=\"ZAR\",side=\"credits\"} 5000",
+        "octoco_ledger_balance_minor{account=\"bank\",currency=\"ZAR\",side=\"debits\"} 0",
         "octoco_provider_balance_minor{currency=\"ZAR\",field=\"ours\"} 5000",
         "octoco_open_item_oldest_seconds{what=\"suspense\"} 0",
     ] {

@@ -47,3 +47,20 @@ async fn a_payment_without_an_id_that_stands_in_two_files_has_one_fee_too(db: Pg
     assert_eq!(value(&t, SAID).await, "6.28", "another sum is another payment");
     t.finish().await;
 }
+
+/// The month's pack has a line of each product that was charged for, and so has the board.
+#[sqlx::test]
+async fn what_revio_charges_for_refunds_and_chargebacks_has_a_line_of_its_own(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000]).await;
+    let mut content = file(&paid);
+    for (product, fee) in [("refund", 150), ("chargeback", 2_500), ("chargeback_reversal", 0)] {
+        content += &format!(",,{product},paid,ZAR,500,{fee},2026-03-02T09:00:00Z\n");
+    }
+    uploaded(&t, &finance, "source=revio&unit=minor", content).await;
+    let said = "select string_agg(kind || ' ' || on_statement, ', ' order by kind) from reporting.fees where on_statement is not null";
+    let of_payments = value(&t, SAID).await;
+    assert_eq!(value(&t, said).await, format!("chargeback 25.00, deposit {of_payments}, refund 1.50"));
+    t.finish().await;
+}

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Break, BreakType, Code, Resolution, store};
 use crate::app::App;
-use crate::finance::reconciliation::found::{Found, Leg};
+use crate::finance::reconciliation::found::{Found, ReconciliationLeg};
 use crate::money::transactions::{self, Direction, Transaction};
 use crate::money::{adjustments, journals};
 use crate::platform::error::{Error, Result};
@@ -83,9 +83,9 @@ async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uu
 /// Which account of the company's the sums of a break are of, if of one.
 fn account_of(kind: BreakType) -> Option<AccountCode> {
     match (kind, kind.rule().leg) {
-        (BreakType::PositionShort | BreakType::D1Late, _) | (_, Leg::Inside) => None,
-        (_, Leg::Provider) => Some(AccountCode::ProviderBalance),
-        (_, Leg::Bank) => Some(AccountCode::Bank),
+        (BreakType::PositionShort | BreakType::D1Late, _) | (_, ReconciliationLeg::Inside) => None,
+        (_, ReconciliationLeg::Provider) => Some(AccountCode::ProviderBalance),
+        (_, ReconciliationLeg::Bank) => Some(AccountCode::Bank),
     }
 }
 
@@ -94,7 +94,7 @@ async fn require_adjustment(app: &App, known: &Break, id: Uuid) -> Result<()> {
     let row = match known.transaction_id {
         Some(row) => transactions::find(app, row).await?,
         // A transfer that no row has asked for.
-        None if known.kind.rule().leg == Leg::Inside => return Ok(()),
+        None if known.kind.rule().leg == ReconciliationLeg::Inside => return Ok(()),
         None => return wrong("must be named: a correction is of a customer's row, and this is of none"),
     };
     if row.user_id != corrected.transaction.user_id {
@@ -107,7 +107,10 @@ async fn require_adjustment(app: &App, known: &Break, id: Uuid) -> Result<()> {
         return wrong("must be named: no correction mends this; any other takes two people: accepted");
     }
     let direction = if lacking(known, &row) > 0 { Direction::Credit } else { Direction::Debit };
-    if known.is_about_money() && known.kind.rule().leg == Leg::Provider && corrected.direction != direction {
+    if known.is_about_money()
+        && known.kind.rule().leg == ReconciliationLeg::Provider
+        && corrected.direction != direction
+    {
         return wrong("must correct what differs, as adjustment_id must, and not in the other direction");
     }
     Ok(())

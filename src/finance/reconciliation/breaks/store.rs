@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::super::found::{BreakType, Found, Leg, Owner, Severity};
+use super::super::found::{BreakType, Found, Owner, ReconciliationLeg, Severity};
 use super::super::run::Run;
 use super::{Break, BreakState, Code};
 use crate::platform::clock::DateTime;
@@ -15,7 +15,7 @@ macro_rules! breaks {
         sqlx::query_as!(
             Break,
             $before
-                + r#" b.id, b.fingerprint, b.type as "kind: BreakType", b.severity as "severity: Severity", b.leg as "leg: Leg",
+                + r#" b.id, b.fingerprint, b.type as "kind: BreakType", b.severity as "severity: Severity", b.leg as "leg: ReconciliationLeg",
                       b.state as "state: BreakState", b.currency, b.expected_minor, b.actual_minor, b.transaction_id, b.journal_id,
                       b.transfer_id, b.provider_id, b.line_id, b.account_code, b.since, b.observed, b.first_seen_at, b.last_seen_at,
                       b.sightings, b.opened_at, b.ended_at, b.reopened, b.heal_attempts, b.owner as "owner: Owner", b.assigned_to,

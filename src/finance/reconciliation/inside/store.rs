@@ -19,7 +19,7 @@ pub(in super::super) struct Facts {
     pub(super) updated_at: DateTime,
     pub(super) held_at: Option<DateTime>,
     /// A withdrawal that is being given back.
-    pub(super) given_up: bool,
+    pub(super) is_ending: bool,
     /// posted or pending.
     pub(super) main_kind: Option<String>,
     pub(super) main_minor: Option<i64>,
@@ -80,7 +80,7 @@ pub(super) async fn rows(
     let facts = sqlx::query_as!(
         Facts,
         r#"select r.id, r.kind, r.state, r.version, r.currency, r.amount_minor, r.due_at, r.updated_at, r.held_at,
-                  r.failure_reason is not null as "given_up!",
+                  r.failure_reason is not null as "is_ending!",
                   f.main_kind, f.main_minor, f.post_minor, coalesce(f.voided, false) as "voided!", f.late_minor,
                   f.receivable_minor, f.returned_minor, f.unmatched_minor, i.amount_minor as "item_minor?",
                   f.transfers as "transfers!"
@@ -110,7 +110,7 @@ pub(super) async fn journals(db: impl PgExecutor<'_>, ids: &[Uuid], until: DateT
     let facts = sqlx::query_as!(
         Facts,
         r#"select r.id, r.kind, r.state, r.version, r.currency, r.amount_minor, r.due_at, r.updated_at,
-                  null::timestamptz as held_at, r.failure_reason is not null as "given_up!",
+                  null::timestamptz as held_at, r.failure_reason is not null as "is_ending!",
                   f.main_kind, f.main_minor, f.post_minor, coalesce(f.voided, false) as "voided!",
                   null::bigint as late_minor, null::bigint as receivable_minor, null::bigint as returned_minor,
                   null::bigint as unmatched_minor, null::bigint as item_minor, f.transfers as "transfers!"

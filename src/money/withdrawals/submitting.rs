@@ -13,14 +13,14 @@ use crate::money::{provider_objects, restrictions};
 use crate::platform::batcher::{Batch, LockWait};
 use crate::platform::error::{Error, Result};
 
-pub(super) struct Beginning {
+pub(super) struct Submission {
     pub(super) withdrawal: Transaction,
     pub(super) to: Move,
     /// What must have been approved, if anything.
     pub(super) approved: Option<SubjectHash>,
 }
 
-pub(super) enum Begun {
+pub(super) enum Marked {
     Submitting(Box<Transaction>),
     /// The customer is: no payout begins after somebody was told of the freeze.
     Frozen,
@@ -30,25 +30,25 @@ pub(super) enum Begun {
     NotApproved,
 }
 
-pub(super) struct Beginnings;
+pub(super) struct MarkSubmitting;
 
-impl Batch for Beginnings {
+impl Batch for MarkSubmitting {
     type Context = App;
-    type Item = Beginning;
-    type Done = Result<Begun>;
+    type Item = Submission;
+    type Done = Result<Marked>;
 
-    async fn run(app: &App, items: &[Beginning], lock_wait: LockWait) -> Result<Vec<Result<Begun>>> {
+    async fn run(app: &App, items: &[Submission], lock_wait: LockWait) -> Result<Vec<Result<Marked>>> {
         let mut tx = app.batch_db.begin(lock_wait).await?;
         let customers: Vec<Uuid> = items.iter().map(|item| item.withdrawal.user_id).collect();
         let frozen = restrictions::frozen_until_commit(&mut tx, &customers).await?;
-        let (mut begun, mut free) = (Vec::with_capacity(items.len()), Vec::new());
+        let (mut marked, mut free) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
-            begun.push(if frozen.contains(&item.withdrawal.user_id) {
-                Some(Begun::Frozen)
+            marked.push(if frozen.contains(&item.withdrawal.user_id) {
+                Some(Marked::Frozen)
             } else if let Some(hash) = &item.approved
                 && !approval::stands(app, &mut tx, &item.withdrawal, hash).await?
             {
-                Some(Begun::NotApproved)
+                Some(Marked::NotApproved)
             } else {
                 free.push((&item.withdrawal, &item.to));
                 None
@@ -60,10 +60,10 @@ impl Batch for Beginnings {
         app.crash.at("batch.before_beginnings")?;
         tx.commit().await?;
         app.crash.at("batch.begun")?;
-        let of = |(item, begun): (&Beginning, Option<Begun>)| {
-            let submitting = || moved.remove(&item.withdrawal.id).map(|row| Begun::Submitting(Box::new(row)));
-            begun.or_else(submitting).ok_or(Error::StaleState)
+        let of = |(item, marked): (&Submission, Option<Marked>)| {
+            let submitting = || moved.remove(&item.withdrawal.id).map(|row| Marked::Submitting(Box::new(row)));
+            marked.or_else(submitting).ok_or(Error::StaleState)
         };
-        Ok(items.iter().zip(begun).map(of).collect())
+        Ok(items.iter().zip(marked).map(of).collect())
     }
 }
