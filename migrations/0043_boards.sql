@@ -1,6 +1,6 @@
 -- What Revio keeps, as in migration 0035, with what its statements say of whatever else than a payment or a payout: the month's pack has a line
 -- of each product that was charged for, and so has the board. What is invoiced is of the month in which it was booked, in both, and is part of what
--- was booked: the sum of that is how account 5000 moved.
+-- was booked: the sum of that is what account 5000 took.
 create or replace view reporting.fees as
     select x.currency, x.month, x.kind, reporting.major(coalesce(sum(x.booked), 0), u.exponent) as booked,
            reporting.major(sum(x.stated), u.exponent) as on_statement, reporting.major(sum(x.invoiced), u.exponent) as invoiced,

@@ -6,7 +6,7 @@
 //! ```text
 //! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back; or that the ledger has not
 //!         any more what its copy ends with
-//! look    open rows are compared with the ledger, once
+//! look    open rows are compared with the ledger, once after each loss of PostgreSQL's
 //! leave   an operator has looked at what is listed, and says so
 //! ```
 //!
@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::transactions::{self, Hold};
 use crate::platform::batcher::LockWait;
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
 pub use store::{Entered, LostReservation, LostTransfer};
@@ -48,19 +49,23 @@ async fn entered(app: App, lock_wait: LockWait, _: Vec<()>) -> Result<Vec<((), (
 /// Which of the two stores was put back to an earlier moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Older {
-    PostgreSql,
+    /// It has forgotten what was until then.
+    PostgreSql(DateTime),
     Ledger,
 }
 
 /// Nothing is paid from now on. Where it is entered by what was found in an SQL transaction, both are there or neither. Repeating it changes
-/// nothing.
+/// nothing; while it is on, what PostgreSQL has forgotten besides is another loss: open rows are looked at again.
 pub async fn enter(app: &App, db: impl PgExecutor<'_>, older: Older, reason: &str) -> Result<()> {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    let of_postgresql = older == Older::PostgreSql;
-    if !store::enter(db, (app.clock.row_id(), app.clock.now()), &reason, of_postgresql).await? {
+    let lost_until = match older {
+        Older::PostgreSql(until) => Some(until),
+        Older::Ledger => None,
+    };
+    if !store::enter(db, (app.clock.row_id(), app.clock.now()), &reason, lost_until).await? {
         return Ok(());
     }
-    if of_postgresql {
+    if lost_until.is_some() {
         tracing::error!(
             reason,
             "PostgreSQL is behind the ledger: safe mode, nothing is paid until an operator ends it"

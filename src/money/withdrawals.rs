@@ -300,9 +300,11 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
         (State::Submitting, PayoutStatus::Success) | (State::Submitted, _) => {
             outcomes::apply(app, withdrawal, payout).await?
         }
-        // Its window is over and nobody is its owner. The row is taken first, so that nobody resumes it while it is released.
+        // Nobody is its owner. The row is taken first, so that nobody resumes it while it is released; a call that may still be on its way is
+        // waited for.
         (State::Submitting, status)
-            if withdrawal.held_code == Some(Hold::Undecided) && *status != PayoutStatus::Initialized =>
+            if matches!(withdrawal.held_code, Some(Hold::Undecided | Hold::GaveUp))
+                && *status != PayoutStatus::Initialized =>
         {
             let due_at = app.clock.now() + queue::LEASE;
             let taken = transactions::end_hold(app, &app.db, withdrawal, Some(due_at)).await?;
@@ -312,7 +314,7 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
             late_outcomes::reconsider(app, withdrawal, payout).await?
         }
         // Executed, and not by this row's own step: by a person at Revio, or before two people closed it.
-        (State::Reserved | State::AwaitingApproval, PayoutStatus::Success) => {
+        (State::Reserved | State::AwaitingApproval, PayoutStatus::Success | PayoutStatus::Pending) => {
             outcomes::adopt(app, withdrawal, payout).await?
         }
         (State::Reserved | State::AwaitingApproval | State::Submitting, _)

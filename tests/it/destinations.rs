@@ -1,7 +1,9 @@
 //! A withdrawal keeps where it was to go when it was asked for, whatever becomes of the bank account.
 
+use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
+use revio_sim::Override;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -82,4 +84,53 @@ async fn a_withdrawal_is_written_with_its_destination_in_one_statement(db: PgPoo
     assert_eq!(kept, (Some("FNB".to_owned()), Some("4567".to_owned()), 1), "one move since: reserved");
     t.drive().await;
     t.finish().await;
+}
+
+/// Revio takes an e-mail for somebody's identity, and may answer with the account that it knew of him before.
+#[sqlx::test]
+async fn a_payout_that_revio_would_pay_to_another_account_is_not_executed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    for (pointer, value) in [("/client/bank_account", "62009999999"), ("/client/bank_code", "632005")] {
+        t.sim.set_override(Override::of("payout", pointer, json!(value)));
+        let withdrawal = t.withdraw(&customer, 1_000, pointer).await.id();
+        for _ in 0..12 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(20));
+        }
+        assert_eq!(t.state(withdrawal).await, "reserved");
+        let reason = t.held_reason(withdrawal).await.expect("a person must look");
+        assert!(reason.contains("another bank account") && !reason.contains(value), "{reason}");
+        t.sim.clear_overrides();
+    }
+    // Masked, it says nothing.
+    t.sim.set_override(Override::of("payout", "/client/bank_account", json!("****4567")));
+    let withdrawal = t.withdraw(&customer, 1_000, "masked").await.id();
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "completed");
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+}
+
+/// As in the list: what cannot be decrypted is shown without it, and nobody decides about it.
+#[sqlx::test]
+async fn a_withdrawal_whose_bank_details_do_not_open_is_shown_and_not_decided_about(db: PgPool) {
+    let t = TestApp::with(db, &crate::approvals::THRESHOLDS).await;
+    let (customer, finance) = (t.customer_with(100_000).await, t.staff(Role::Finance).await);
+    let withdrawal = t.withdraw(&customer, 60_000, "w").await.id();
+    t.drive().await;
+    let path = format!("/v1/admin/withdrawals/{withdrawal}");
+    let shown = t.get(&finance, &format!("{path}/approval")).await;
+    let hash = shown.body["payout_hash"].as_str().expect("it waits").to_owned();
+    run(&t, "update bank_accounts set details = '\\x00' where id = $1", customer.bank_account_id).await;
+    let shown = t.get(&finance, &format!("{path}/approval")).await;
+    assert_eq!(
+        (shown.status, &shown.body["destination"], &shown.body["payout_hash"]),
+        (StatusCode::OK, &Value::Null, &Value::Null)
+    );
+    for decision in ["approve", "decline"] {
+        let body = json!({"payout_hash": hash, "note": "odd"});
+        let decided =
+            t.send(Method::POST, &format!("{path}/{decision}"), Some(&t.token(&finance)), &[], Some(body)).await;
+        assert_eq!((decided.status, decided.code()), (StatusCode::CONFLICT, "stale_state"), "{decision}");
+    }
 }

@@ -3,13 +3,15 @@
 
 use chrono::TimeDelta;
 use octoco::money::transactions;
+use octoco::platform::permissions::Role;
+use reqwest::Method;
 use revio_sim::{Fault, FaultKind, Moment, PayoutBehaviour, PayoutOutcome, Scope};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Customer, TestApp};
 use crate::payouts::{payouts, wait};
-use crate::reconciliation;
+use crate::{reconciliation, restrictions};
 
 /// Its execution was refused in words, its window has closed, and the row has let it go.
 async fn let_go(t: &TestApp, customer: &Customer) -> (Uuid, Uuid) {
@@ -103,4 +105,32 @@ async fn another_is_not_executed_again_before_it_is_known_that_the_first_pays_no
     assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("completed", Some(first)));
     assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (1, (6_000, 0, 6_000)));
     t.finish().await;
+}
+
+/// Somebody executed its own registered payout at Revio, while it waited for the end of a freeze; the event of that was lost, or came.
+#[sqlx::test]
+async fn what_is_called_off_is_not_given_back_while_revio_pays_it_all_the_same(db: PgPool) {
+    for is_told in [false, true] {
+        let t = TestApp::new(db.clone()).await;
+        let (customer, staff) = (t.customer_with(10_000).await, t.staff(Role::Finance).await);
+        let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+        restrictions::act(&t, &staff, &customer, "freeze").await;
+        t.drive().await;
+        let payout = t.payout_of(withdrawal);
+        if !is_told {
+            t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+        }
+        t.sim.settle_payout(payout, PayoutOutcome::Pending).expect("initialized");
+        t.drive().await;
+        let expected = if is_told { "submitted" } else { "reserved" };
+        assert_eq!(t.state(withdrawal).await, expected);
+        let path = format!("/v1/withdrawals/{withdrawal}/cancel");
+        t.send(Method::POST, &path, Some(&customer.token), &[], None).await;
+        assert_eq!(t.state(withdrawal).await, "submitted", "it pays");
+        assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+        t.sim.settle_payout(payout, PayoutOutcome::Success).expect("pending");
+        t.advance(TimeDelta::hours(12));
+        t.drive().await;
+        assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    }
 }

@@ -14,6 +14,7 @@ use super::books::nanoseconds;
 use super::store::{self, TransferRow};
 use crate::app::App;
 use crate::money::safe_mode::{self, Older};
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
 /// Of the rows that are behind.
@@ -27,7 +28,7 @@ pub async fn watch(app: &App) -> Result<bool> {
         if let Some(before) = before.filter(|before| *before > cursor) {
             let code = currency.code();
             let reason = format!("the copy of the ledger in {code} went back from {before} to {cursor}");
-            safe_mode::enter(app, &app.db, Older::PostgreSql, &reason).await?;
+            safe_mode::enter(app, &app.db, Older::PostgreSql(time_of(cursor)), &reason).await?;
         }
     }
     safe_mode::look_at_open_rows(app).await?;
@@ -82,6 +83,11 @@ fn lost(currency: Currency, cursor: i64) -> String {
     format!("the ledger is behind its copy in {code}: it has no transfer at {cursor}, where the copy ends")
 }
 
+/// When the ledger did it.
+fn time_of(timestamp: i64) -> DateTime {
+    DateTime::from_timestamp_nanos(timestamp)
+}
+
 /// Whether rows of newly copied transfers are missing or behind them. Then nothing is paid from the copy's commit on.
 pub(super) async fn compare(app: &App, tx: &mut PgConnection, currency: &str, rows: &[TransferRow]) -> Result<bool> {
     let missing = store::note_orphans(&mut *tx, currency, rows, app.clock.now()).await?;
@@ -95,5 +101,6 @@ pub(super) async fn compare(app: &App, tx: &mut PgConnection, currency: &str, ro
         "{currency}: {missing} transfers of the ledger have no row, {count} rows are behind theirs: {}",
         named.join(", ")
     );
-    safe_mode::enter(app, &mut *tx, Older::PostgreSql, &reason).await.map(|()| true)
+    let last = rows.iter().map(|row| row.timestamp).max().unwrap_or_default();
+    safe_mode::enter(app, &mut *tx, Older::PostgreSql(time_of(last)), &reason).await.map(|()| true)
 }

@@ -5,6 +5,9 @@ use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
 
+/// Of several losses, while the safe mode is on.
+const REASONS_CHARS_MAX: i32 = 1_000;
+
 pub struct Entered {
     pub id: Uuid,
     pub entered_at: DateTime,
@@ -24,20 +27,24 @@ pub struct LostTransfer {
     pub user_id: Option<Uuid>,
 }
 
-/// False when it is on already.
+/// False when it is on already, and of the same loss. `lost_until`: the last that PostgreSQL has forgotten, if it has.
 pub(super) async fn enter(
     db: impl PgExecutor<'_>,
     (id, now): (Uuid, DateTime),
     reason: &str,
-    open_rows_due: bool,
+    lost_until: Option<DateTime>,
 ) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into safe_mode (id, entered_at, reason, open_rows_due) values ($1, $2, $3, $4)
-         on conflict ((true)) where left_at is null do nothing",
+        "insert into safe_mode (id, entered_at, reason, open_rows_due, postgresql_behind_at)
+         values ($1, $2, $3, $4::timestamptz is not null, case when $4::timestamptz is not null then $2::timestamptz end)
+         on conflict ((true)) where left_at is null
+         do update set open_rows_due = true, postgresql_behind_at = $2, reason = left(safe_mode.reason || '; ' || $3, $5)
+             where $4 > coalesce(safe_mode.postgresql_behind_at, '-infinity')",
         id,
         now,
         reason,
-        open_rows_due
+        lost_until,
+        REASONS_CHARS_MAX
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }

@@ -254,24 +254,27 @@ pub async fn find(app: &App, id: Uuid) -> Result<Undecided> {
         return Err(Error::NotFound("withdrawal"));
     }
     // One that was written again from the ledger (`restored`) goes nowhere, and waits for nobody's approval.
-    let seen = if row.bank_account_id.is_some() { Some(seen_of(app, &row).await?) } else { None };
+    let seen = if row.bank_account_id.is_some() { seen_if_decrypted(app, &row).await? } else { None };
     Ok(Undecided { withdrawal: row, seen })
 }
 
-/// A page of what waits, newest first.
-/// A row whose bank details cannot be decrypted is listed without them.
+async fn seen_if_decrypted(app: &App, withdrawal: &Transaction) -> Result<Option<(Details, SubjectHash)>> {
+    match seen_of(app, withdrawal).await {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error @ Error::Unavailable(_)) => Err(error),
+        Err(error) => {
+            tracing::error!(transaction.id = %withdrawal.id, error = error.chain(), "bank details cannot be decrypted");
+            Ok(None)
+        }
+    }
+}
+
+/// A page of what waits, newest first. A row whose bank details cannot be decrypted is listed without them.
 pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Undecided>> {
     let ids = store::awaiting(&app.db, before, limit).await?;
     let mut waiting = Vec::new();
     for withdrawal in transactions::find_all(app, &ids).await? {
-        let seen = match seen_of(app, &withdrawal).await {
-            Ok(seen) => Some(seen),
-            Err(error @ Error::Unavailable(_)) => return Err(error),
-            Err(error) => {
-                tracing::error!(transaction.id = %withdrawal.id, error = error.chain(), "bank details cannot be decrypted");
-                None
-            }
-        };
+        let seen = seen_if_decrypted(app, &withdrawal).await?;
         waiting.push(Undecided { withdrawal, seen });
     }
     Ok(waiting)

@@ -3,7 +3,7 @@
 //! ```text
 //! apply ─> adopt_executed ─> adopt ─> act_on ─> booking
 //!        └─> act_on
-//! release_unless_paid ─┬─> adopt_executed
+//! release_unless_paid ─┬─> adopt_executed, the row's own payout too
 //!                      └─> booking: the row's own word
 //! end_by_review ─┬─> adopt: Revio pays it all the same
 //!                └─> booking: the word of two people
@@ -51,8 +51,12 @@ pub(super) async fn apply(app: &App, withdrawal: &Transaction, payout: &Payout) 
 
 /// Of every payout that was ever registered for it: has Revio executed another one than the row's? Then that one pays the customer.
 pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    adopt_executed_but(app, withdrawal, withdrawal.provider.id).await
+}
+
+async fn adopt_executed_but(app: &App, withdrawal: &Transaction, asked: Option<Uuid>) -> Result<Option<Transaction>> {
     for known in provider_objects::payouts_of(app, withdrawal.id).await? {
-        if Some(known.id) == withdrawal.provider.id {
+        if Some(known.id) == asked {
             continue;
         }
         let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), known.id).await;
@@ -71,13 +75,14 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
     Ok(None)
 }
 
-/// `→ failed, cancelled`, as the row says: it is asked right before whether Revio has executed a payout all the same that the row let go of.
+/// `→ failed, cancelled`, as the row says: it is asked right before whether Revio has executed a payout all the same: one that the row let go of, or its
+/// own, which we have not executed.
 pub(super) async fn release_unless_paid(
     app: &App,
     withdrawal: &Transaction,
     reason: FailureReason,
 ) -> Result<Transaction> {
-    match adopt_executed(app, withdrawal).await? {
+    match adopt_executed_but(app, withdrawal, None).await? {
         Some(adopted) => Ok(adopted),
         None => booking::void_reservation(app, withdrawal, reason).await,
     }

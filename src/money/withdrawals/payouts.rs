@@ -71,6 +71,9 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             // Known from here on, whatever it says: before another is registered it is asked for.
             provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
             require_as_asked_for(app, withdrawal, &payout)?;
+            if payout.client.is_other(&details.account_number, &details.branch_code) {
+                return Err(Error::Unusable(format!("payout {} goes to another bank account", payout.id).into()));
+            }
             let registered = attach(app, withdrawal, &payout).await?;
             execute_unless_begun(app, &registered, &payout).await
         }
@@ -137,21 +140,23 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
     }
     let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await;
     match provider_objects::if_known(asked)? {
-        Some(payout) => execute_unless_begun(app, withdrawal, &payout).await,
+        Some(payout) => {
+            if payout.status == PayoutStatus::Initialized {
+                require_as_asked_for(app, withdrawal, &payout)?;
+            }
+            execute_unless_begun(app, withdrawal, &payout).await
+        }
         None => replace(app, withdrawal).await,
     }
 }
 
-/// By its own state: what Revio has begun is not begun once more.
+/// By its own state, of one that is as it was asked for: what Revio has begun is not begun once more.
 async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match payout.status {
-        PayoutStatus::Initialized => {
-            require_as_asked_for(app, withdrawal, payout)?;
-            match withdrawal.provider.execution_url {
-                Some(_) => submit(app, withdrawal).await,
-                None => learn_address(app, withdrawal, payout).await,
-            }
-        }
+        PayoutStatus::Initialized => match withdrawal.provider.execution_url {
+            Some(_) => submit(app, withdrawal).await,
+            None => learn_address(app, withdrawal, payout).await,
+        },
         PayoutStatus::Error if !is_own(app, withdrawal, payout) => apply(app, withdrawal, payout).await,
         PayoutStatus::Error => match adopt_executed(app, withdrawal).await? {
             Some(adopted) => Ok(adopted),

@@ -1,6 +1,8 @@
 //! What goes to Revio and what comes back, read leniently: unknown fields are ignored, unknown words are kept, a missing
 //! optional field is empty. Facts and their certainty: `docs/provider.md`, objects.
 
+mod destination;
+
 use std::collections::{BTreeMap, HashSet};
 
 use ledger::Amount;
@@ -10,6 +12,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
+
+pub use destination::Destination;
 
 /// Enough of Revio's error codes for a log line; the rest of the body may hold personal data.
 const CODES_CHARS_MAX: usize = 200;
@@ -339,6 +343,8 @@ pub struct Payout {
     pub brand_id: Option<Uuid>,
     #[serde(default, deserialize_with = "lenient")]
     pub payment: Option<PaymentDetails>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub client: Destination,
     #[serde(default, deserialize_with = "lenient")]
     pub execution_url: Option<String>,
     #[serde(default)]

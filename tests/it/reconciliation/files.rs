@@ -470,10 +470,10 @@ async fn a_payment_that_revios_own_file_alone_tells_of_is_high_after_a_day(db: P
         .await
         .expect("as if Revio had been asked for it");
     let severity = "select string_agg(severity, ' ') from breaks where type = 'paid_at_provider'";
-    for (hours, expected) in [(1, "info"), (25, "high")] {
+    for (hours, state, expected) in [(24, "timing", "info"), (1, "open", "info"), (25, "open", "high")] {
         t.advance(TimeDelta::hours(hours));
         cycle(&t).await;
-        assert_states(&t, &[("paid_at_provider", "open")]).await;
+        assert_states(&t, &[("paid_at_provider", state)]).await;
         assert_eq!(value(&t, severity).await, expected);
     }
     assert_eq!(t.balance(&customer).await, (0, 0, 0), "a file alone books nothing");

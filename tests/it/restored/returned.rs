@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::money::safe_mode::{self, Older};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Pay, Settings};
@@ -71,6 +72,16 @@ async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: Pg
 /// Its row is there, and what went back of it since is not: Revio is asked first.
 #[sqlx::test]
 async fn what_went_back_after_the_backup_of_an_item_with_a_row_is_given_to_nobody_else(db: PgPool) {
+    with_an_item(db, false).await;
+}
+
+/// The safe mode was on before: the ledger had been put back as well, and its newest data came again.
+#[sqlx::test]
+async fn what_is_lost_while_the_safe_mode_is_on_is_looked_at_as_well(db: PgPool) {
+    with_an_item(db, true).await;
+}
+
+async fn with_an_item(db: PgPool, is_on_already: bool) {
     let t = TestApp::new(db.clone()).await;
     t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
@@ -87,6 +98,10 @@ async fn what_went_back_after_the_backup_of_an_item_with_a_row_is_given_to_nobod
     t.drive().await;
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 900);
     backups::restore(&db).await;
+    if is_on_already {
+        safe_mode::enter(&t.app, &t.app.db, Older::Ledger, "the ledger is behind").await.expect("it is entered");
+        safe_mode::look_at_open_rows(&t.app).await.expect("nothing is due");
+    }
     look(&t).await;
     let propose = async |key: &str, item: Uuid| {
         let body = json!({"user_id": customer.id, "direction": "credit", "amount": 900, "currency": "ZAR",
