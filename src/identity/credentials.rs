@@ -81,6 +81,10 @@ pub async fn prove(app: &App, caller: &Caller, password: SecretString, refused: 
     let bucket = format!("user:{}", caller.user_id);
     caller.quota.count(app, Class::Guess, &bucket).await?;
     caller.quota.count(app, Class::GuessLong, &bucket).await?;
+    // By where it comes from, too: with accounts of one's own nobody crowds out those whose devices are known.
+    if let Some(address) = &caller.origin.address {
+        caller.quota.count(app, Class::Auth, &format!("prove:{address}")).await?;
+    }
     let user = users::find(app, caller.user_id).await?;
     if users::has_password(app, Priority::Known, &user, password).await? {
         return Ok(user);

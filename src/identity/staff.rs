@@ -96,6 +96,11 @@ impl<P> Staff<P> {
         self.scopes.is_none().then_some(self.user_id)
     }
 
+    /// The service account, if it is one.
+    pub fn service_account(&self) -> Option<Uuid> {
+        self.scopes.is_some().then_some(self.user_id)
+    }
+
     /// The id of what the call makes. With a key it is the same for whoever takes the call over, and so what was made is found and not made
     /// again.
     pub fn new_row(&self, app: &App) -> Uuid {

@@ -81,7 +81,7 @@ macro_rules! permissions {
 }
 
 permissions! {
-    /// See customers: name, e-mail, role, sessions.
+    /// See customers: name, e-mail, role, sessions, masked bank accounts, mails, restrictions.
     UsersRead = "users.read" for STAFF,
     /// Freeze and close a customer; ask for the end of either.
     UsersFreeze = "users.freeze" for MONEY,

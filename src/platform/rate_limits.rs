@@ -175,7 +175,8 @@ const GCRA: &str = r"
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+-- Never further ahead than a bucket can be: else a clock that was put back would refuse whoever called before.
+local arrival = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now), now + interval * burst)
 local wait = arrival - interval * (burst - 1) - now
 if wait > 0 then return {wait, arrival - now} end
 arrival = arrival + interval

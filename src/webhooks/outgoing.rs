@@ -77,7 +77,13 @@ pub async fn parse_url(app: &App, text: &str) -> Result<Url> {
 ///
 /// # Errors
 /// [`Error::StaleState`] where that secret was rotated since.
-pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoint) -> Result<(Endpoint, String)> {
+pub async fn create(
+    app: &App,
+    actor: &Actor,
+    person: Option<Uuid>,
+    machine: Option<Uuid>,
+    new: &NewEndpoint,
+) -> Result<(Endpoint, String)> {
     let (id, now) = (new.id, app.clock.now());
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
@@ -92,7 +98,7 @@ pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoin
         return Err(Error::field("url", "there are 20 endpoints: delete one first"));
     }
     sources::begin(&mut tx, now).await?;
-    store::insert(&mut *tx, new, by, now).await?;
+    store::insert(&mut *tx, new, person, machine, now).await?;
     let secret = add_secret(app, &mut tx, (id, id)).await?;
     let entry = Entry::of(actor, "webhook_endpoint.created", "webhook_endpoint", id);
     audit::record(app, &mut *tx, entry.with(about(&new.url, &new.event_types))).await?;
@@ -255,6 +261,18 @@ pub async fn find(app: &App, id: Uuid) -> Result<Endpoint> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("endpoint"))
 }
 
-pub async fn list(app: &App) -> Result<Vec<Endpoint>> {
-    Ok(store::list(&app.db).await?)
+/// All, or those that a machine has made.
+pub async fn list(app: &App, machine: Option<Uuid>) -> Result<Vec<Endpoint>> {
+    Ok(store::list(&app.db, machine).await?)
+}
+
+/// A machine keeps what it has made, and knows of no other.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn require_kept_by(app: &App, machine: Option<Uuid>, id: Uuid) -> Result<()> {
+    match machine {
+        Some(machine) if !store::is_made_by(&app.db, id, machine).await? => Err(Error::NotFound("endpoint")),
+        Some(_) | None => Ok(()),
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{Answer as Told, Customer, PASSWORD, TestApp};
+use crate::harness::{Answer as Told, Customer, PASSWORD, PATIENCE, TestApp, environment};
 use crate::health;
 
 const NO_REDIS: (&str, &str) = ("REDIS_URL", "redis://127.0.0.1:1");
@@ -212,4 +212,38 @@ async fn an_ipv6_network_counts_as_one_and_the_one_around_it_as_ten(db: PgPool) 
         assert_eq!(passes("203.0.113.8").await + passes("2001:db8:3::1").await, 2, "others are not concerned");
     }
     redis.finish().await;
+}
+
+/// Else whoever has many accounts crowds out those whose devices are known.
+#[sqlx::test]
+async fn a_password_that_is_proven_is_counted_by_where_the_call_comes_from(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")]).await;
+    let customer = t.customer().await;
+    let prove = async |from: &str| {
+        let body = json!({"password": "not the customer's own"});
+        t.send(Method::POST, "/v1/auth/step-up", Some(&customer.token), &[("X-Forwarded-For", from)], Some(body)).await
+    };
+    let told = t.used_up(Class::Auth, "prove:192.0.2.9", async || prove("192.0.2.9").await).await;
+    assert_eq!(told.code(), "rate_limited");
+    assert_eq!(prove("192.0.2.10").await.code(), "invalid_credentials", "from elsewhere it goes on");
+    t.finish().await;
+}
+
+/// A replica takes over whose clock is behind: what the other wrote is far ahead of it.
+#[tokio::test]
+async fn a_clock_of_redis_that_was_put_back_refuses_nobody_for_long() {
+    let redis = environment("TEST_REDIS_URL");
+    let counting =
+        Counting { prefix: format!("octoco:test:{}", Uuid::now_v7()), answer: PATIENCE, connection: PATIENCE };
+    let limiter = Limiter::new(&redis, RateLimits::Default, counting.clone()).expect("a URL");
+    let client = redis::Client::open(redis).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    let time = redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection).await.expect("Redis answers");
+    let in_ten_minutes = (time.0 + 600) * 1_000_000;
+    let key = format!("{}:{}:somebody", counting.prefix, Class::Read.name());
+    redis::cmd("SET").arg(key).arg(in_ten_minutes).exec_async(&mut connection).await.expect("Redis answers");
+    match limiter.check(Class::Read, "somebody").await {
+        Answer::Refused { retry_after_secs, .. } => assert!(retry_after_secs <= 1, "{retry_after_secs} s"),
+        other => panic!("a full bucket lets nobody through: {other:?}"),
+    }
 }

@@ -460,6 +460,11 @@ async fn whoever_is_erased_is_sent_nothing_and_has_no_second_factor_to_reset(db:
     let t = TestApp::with(db.clone(), &[("NOTICE_MAILS", "on")]).await;
     let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
     let customer = t.customer().await;
+    // Nobody else can have taken the address that is left of them.
+    let foretold = format!("erased-{}@erased.invalid", customer.id.simple());
+    let body = json!({"email": foretold, "password": PASSWORD, "full_name": "Anna Stranger"});
+    let taken = t.send(Method::POST, "/v1/auth/register", None, &[], Some(body)).await;
+    assert_eq!(taken.status, StatusCode::CREATED, "{}", taken.body);
     let system = octoco::identity::audit::Actor::system();
     restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
     assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);

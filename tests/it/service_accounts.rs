@@ -230,3 +230,46 @@ async fn a_machine_keeps_endpoints_without_a_step_up_and_its_maker_needs_one(db:
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
     t.finish().await;
 }
+
+/// Of two integrators neither learns where the other is told, or by which secret.
+#[sqlx::test]
+async fn a_machine_keeps_the_endpoints_that_it_made_and_knows_of_no_other(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let scopes = ["webhook_endpoints.read", "webhook_endpoints.manage", "webhook_endpoints.replay"];
+    let one = key(&t, &admin, account(&t, &admin, &scopes).await).await.1;
+    let other = key(&t, &admin, account(&t, &admin, &scopes).await).await.1;
+    let path = "/v1/admin/webhook-endpoints";
+    let body = json!({"url": "https://hooks.example.com/", "event_types": ["transaction.completed"]});
+    let made = t.send(Method::POST, path, Some(&one), &[], Some(body.clone())).await.id();
+    let by_staff = post(&t, &admin, path, body).await.id();
+    let tested = t.send(Method::POST, &format!("{path}/{made}/test"), Some(&one), &[], None).await;
+    assert_eq!(tested.status, StatusCode::ACCEPTED, "{}", tested.body);
+    let calls = [
+        (Method::GET, format!("{path}/{made}"), None),
+        (Method::PATCH, format!("{path}/{made}"), Some(json!({"url": "https://elsewhere.example.com/"}))),
+        (Method::POST, format!("{path}/{made}/rotate-secret"), Some(json!({"overlap_hours": 0}))),
+        (Method::POST, format!("{path}/{made}/test"), None),
+        (Method::GET, format!("{path}/{made}/deliveries"), None),
+        (Method::POST, format!("{path}/{made}/replay"), Some(json!({"since": "2026-01-01T00:00:00Z"}))),
+        (Method::GET, format!("/v1/admin/webhook-deliveries/{}", tested.id()), None),
+        (Method::POST, format!("/v1/admin/webhook-deliveries/{}/replay", tested.id()), None),
+        (Method::DELETE, format!("{path}/{made}"), None),
+    ];
+    for (method, path, body) in calls.clone() {
+        let refused = t.send(method.clone(), &path, Some(&other), &[], body).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::NOT_FOUND, "not_found"), "{method} {path}");
+    }
+    let ids = async |key: &str| {
+        let listed = get(&t, key, path).await.body["data"].clone();
+        let ids = listed.as_array().expect("a page").iter().map(|endpoint| endpoint["id"].clone());
+        ids.collect::<Vec<Value>>()
+    };
+    assert_eq!((ids(&one).await, ids(&other).await), (vec![json!(made)], Vec::new()));
+    assert_eq!(ids(&t.token(&admin)).await.len(), 2, "staff keep all");
+    assert_eq!(get(&t, &one, &format!("{path}/{by_staff}")).await.status, StatusCode::NOT_FOUND);
+    for (method, path, body) in calls {
+        let served = t.send(method.clone(), &path, Some(&one), &[], body).await;
+        assert!(served.status.is_success() || served.code() == "stale_state", "{method} {path}: {}", served.body);
+    }
+}

@@ -190,9 +190,10 @@ pub(super) async fn erase(tx: &mut PgConnection, user_id: Uuid, now: DateTime) -
     )
     .execute(&mut *tx)
     .await?;
+    // At random: an address that could be foretold could be taken before, and then nobody could be erased.
     let query = sqlx::query!(
         "update users
-            set email = 'erased-' || replace(id::text, '-', '') || '@erased.invalid', full_name = 'erased', password_hash = 'erased',
+            set email = 'erased-' || replace(gen_random_uuid()::text, '-', '') || '@erased.invalid', full_name = 'erased', password_hash = 'erased',
                 email_verified_at = null, erased_at = $2
           where id = $1",
         user_id,

@@ -292,6 +292,15 @@ pub async fn list(app: &App, caller: Uuid, endpoint_id: Uuid, filter: &Filter) -
     store::list(&mut *read.tx, endpoint_id, filter).await.map_err(slow_reads::too_broad)
 }
 
+/// As [`super::require_kept_by`], of the delivery's endpoint.
+pub async fn require_kept_by(app: &App, machine: Option<Uuid>, id: Uuid) -> Result<()> {
+    let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("delivery"))?;
+    super::require_kept_by(app, machine, row.endpoint_id).await.map_err(|error| match error {
+        Error::NotFound(_) => Error::NotFound("delivery"),
+        other => other,
+    })
+}
+
 /// With its attempts, the newest first.
 pub async fn find(app: &App, id: Uuid) -> Result<Detail> {
     let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("delivery"))?;

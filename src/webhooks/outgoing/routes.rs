@@ -138,18 +138,18 @@ async fn create(
     Json(body): Json<NewEndpointBody>,
 ) -> Result<Created<EndpointWithSecret>> {
     let new = body.parse(&app, staff.new_row(&app)).await?;
-    let (endpoint, secret) = super::create(&app, &staff.actor, staff.person(), &new).await?;
+    let (endpoint, secret) = super::create(&app, &staff.actor, staff.person(), staff.service_account(), &new).await?;
     let location = format!("/v1/admin/webhook-endpoints/{}", endpoint.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(EndpointWithSecret { endpoint, secret })))
 }
 
 /// Endpoints for webhooks
 ///
-/// All of them, the oldest first. Needs `webhook_endpoints.read`.
+/// All of them, the oldest first; a machine's are those that it has made, here and in all that follows. Needs `webhook_endpoints.read`.
 #[utoipa::path(get, path = "/v1/admin/webhook-endpoints", tag = "staff", security(("bearer" = ["webhook_endpoints.read"])),
     responses((status = 200, body = Page<Endpoint>), Problems))]
-async fn list(State(app): State<App>, _staff: Staff<WebhookEndpointsRead>) -> Result<Json<Page<Endpoint>>> {
-    Ok(Json(Page::whole(super::list(&app).await?)))
+async fn list(State(app): State<App>, staff: Staff<WebhookEndpointsRead>) -> Result<Json<Page<Endpoint>>> {
+    Ok(Json(Page::whole(super::list(&app, staff.service_account()).await?)))
 }
 
 /// One endpoint for webhooks
@@ -160,9 +160,10 @@ async fn list(State(app): State<App>, _staff: Staff<WebhookEndpointsRead>) -> Re
     responses((status = 200, body = Endpoint), Problems))]
 async fn show(
     State(app): State<App>,
-    _staff: Staff<WebhookEndpointsRead>,
+    staff: Staff<WebhookEndpointsRead>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Endpoint>> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     Ok(Json(super::find(&app, id).await?))
 }
 
@@ -178,6 +179,7 @@ async fn change(
     Path(id): Path<Uuid>,
     Json(body): Json<EndpointChangeBody>,
 ) -> Result<Json<Endpoint>> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     let change = body.parse(&app).await?;
     Ok(Json(super::change(&app, &staff.actor, id, &change).await?))
 }
@@ -193,6 +195,7 @@ async fn delete(
     staff: Staff<WebhookEndpointsManage>,
     Path(id): Path<Uuid>,
 ) -> Result<StatusCode> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     super::delete(&app, &staff.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -210,6 +213,7 @@ async fn rotate_secret(
     Path(id): Path<Uuid>,
     Json(body): Json<RotateSecretBody>,
 ) -> Result<Json<NewSecret>> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     let overlap = overlap(body.overlap_hours)?;
     let rotation = Rotation { endpoint_id: id, secret_id: staff.new_row(&app), overlap };
     let (secret, old_secret_until) = super::rotate_secret(&app, &staff.actor, rotation).await?;
@@ -238,6 +242,7 @@ async fn test(
     staff: Staff<WebhookEndpointsManage>,
     Path(id): Path<Uuid>,
 ) -> Result<Created<Detail>> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     let delivery = staff.new_row(&app);
     super::send_test(&app, &staff.actor, id, delivery).await?;
     let location = format!("/v1/admin/webhook-deliveries/{delivery}");

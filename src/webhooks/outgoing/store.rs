@@ -59,8 +59,18 @@ pub(super) async fn count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from outgoing_endpoints"#).fetch_one(db).await
 }
 
-pub(super) async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Endpoint>> {
-    rows!("order by id").fetch_all(db).await
+/// All, or those that a machine has made.
+pub(super) async fn list(db: impl PgExecutor<'_>, machine: Option<Uuid>) -> sqlx::Result<Vec<Endpoint>> {
+    rows!("where $1::uuid is null or service_account_id = $1 order by id", machine).fetch_all(db).await
+}
+
+pub(super) async fn is_made_by(db: impl PgExecutor<'_>, id: Uuid, machine: Uuid) -> sqlx::Result<bool> {
+    let made = sqlx::query_scalar!(
+        r#"select exists (select from outgoing_endpoints where id = $1 and service_account_id = $2) as "made!""#,
+        id,
+        machine
+    );
+    made.fetch_one(db).await
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Endpoint>> {
@@ -70,18 +80,20 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 pub(super) async fn insert(
     db: impl PgExecutor<'_>,
     new: &NewEndpoint,
-    by: Option<Uuid>,
+    person: Option<Uuid>,
+    machine: Option<Uuid>,
     now: DateTime,
 ) -> sqlx::Result<()> {
     let query = sqlx::query!(
         "insert into outgoing_endpoints
-             (id, url, description, event_types, enabled, enabled_at, created_by, created_at, updated_at)
-         values ($1, $2, $3, $4, true, $6, $5, $6, $6)",
+             (id, url, description, event_types, enabled, enabled_at, created_by, service_account_id, created_at, updated_at)
+         values ($1, $2, $3, $4, true, $7, $5, $6, $7, $7)",
         new.id,
         new.url.as_str(),
         new.description,
         &names(&new.event_types),
-        by,
+        person,
+        machine,
         now
     );
     query.execute(db).await.map(drop)

@@ -14,6 +14,7 @@ use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{WebhookEndpointsRead, WebhookEndpointsReplay};
 use crate::platform::problems::Problems;
+use crate::webhooks::outgoing;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -43,6 +44,7 @@ async fn list(
     Path(id): Path<Uuid>,
     Query(query): Query<DeliveryQuery>,
 ) -> Result<Json<Page<Row>>> {
+    outgoing::require_kept_by(&app, staff.service_account(), id).await?;
     let mut fields = Fields::of_query();
     let state = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
@@ -59,9 +61,10 @@ async fn list(
     responses((status = 200, body = Detail), Problems))]
 async fn show(
     AppState(app): AppState<App>,
-    _staff: Staff<WebhookEndpointsRead>,
+    staff: Staff<WebhookEndpointsRead>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Detail>> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     Ok(Json(super::find(&app, id).await?))
 }
 
@@ -76,6 +79,7 @@ async fn replay(
     staff: Staff<WebhookEndpointsReplay>,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
+    super::require_kept_by(&app, staff.service_account(), id).await?;
     let place = located(format_args!("/v1/admin/webhook-deliveries/{id}"));
     Ok((StatusCode::ACCEPTED, place, Json(super::replay(&app, &staff.actor, id).await?)))
 }
@@ -109,6 +113,7 @@ async fn replay_since(
     Path(id): Path<Uuid>,
     Json(body): Json<ReplaySince>,
 ) -> Result<impl IntoResponse> {
+    outgoing::require_kept_by(&app, staff.service_account(), id).await?;
     let mut fields = Fields::default();
     let since = fields.moment("since", &body.since);
     let since = fields.finish_with(since)?;
