@@ -315,8 +315,8 @@ pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> Resu
 }
 
 /// One of those did not happen, for certain: Revio refused it in words, or never heard of it. Once for each, or the payout may be paid twice.
-pub async fn count_refusal(app: &App, payout: Uuid) -> Result<()> {
-    Ok(store::count_refusal(&app.db, payout).await?)
+pub async fn count_not_executed(app: &App, payout: Uuid) -> Result<()> {
+    Ok(store::count_not_executed(&app.db, payout).await?)
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and

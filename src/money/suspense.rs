@@ -6,7 +6,7 @@
 //! claim       a row says how much of the item it takes, and only then moves it: never more than there is, once a row
 //!               adjustments: suspense → wallet        journals: suspense → where it came from, or equity
 //!               reversals: suspense → provider_balance (the payer got it back), or back again
-//! follow_payer  the same, of all of an item of which no row is known; by the purchase that brought it
+//! move_for_payer  the same, of all of an item of which no row is known; by the purchase that brought it
 //! ```
 //!
 //! Called by `deposits` and `reversals` for what fits no wallet, by `journals` for both, by `adjustments` and `reversals` for what leaves,
@@ -211,7 +211,7 @@ pub async fn payer(app: &App, item: &Item) -> Result<Payer> {
 }
 
 /// What Revio says of the payer: whether all of it went back. Safe to repeat; each way once, for the transfers have the item's id.
-pub async fn follow_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -> Result<()> {
+pub async fn move_for_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -> Result<()> {
     let (suspense, provider_balance) =
         (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
     let gone = transfer(item.id, Leg::UnmatchedReturn, suspense, provider_balance, item.amount);

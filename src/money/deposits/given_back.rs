@@ -206,7 +206,7 @@ pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) ->
     for _ in 0..WAYS_MAX {
         let payer = suspense::payer(app, item).await?;
         let is_back = is_back(app, item, purchase).await?;
-        suspense::follow_payer(app, item, payer, is_back).await?;
+        suspense::move_for_payer(app, item, payer, is_back).await?;
         if matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true)) {
             return Ok(());
         }

@@ -193,7 +193,7 @@ pub(super) async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) 
     counted.execute(db).await.map(drop)
 }
 
-pub(super) async fn count_refusal(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
+pub(super) async fn count_not_executed(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
     let counted = sqlx::query!("update provider_objects set refusals = refusals + 1 where id = $1", payout);
     counted.execute(db).await.map(drop)
 }

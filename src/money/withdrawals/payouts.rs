@@ -249,21 +249,21 @@ async fn mark_submitting(app: &App, withdrawal: &Transaction) -> Result<Marked> 
 async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
         if let Some(payout_id) = withdrawal.provider.id {
-            provider_objects::count_refusal(app, payout_id).await?;
+            provider_objects::count_not_executed(app, payout_id).await?;
         }
         return transactions::hold(app, withdrawal, Hold::Incomplete, "Revio gave no address to execute the payout")
             .await;
     };
     let noted = note_or_hold(app, withdrawal, payout_id).await;
     if !matches!(noted, Ok(None)) {
-        provider_objects::count_refusal(app, payout_id).await?;
+        provider_objects::count_not_executed(app, payout_id).await?;
     }
     if let Some(held) = noted? {
         return Ok(held);
     }
     app.crash.at("withdrawal.before_execution")?;
     if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
-        provider_objects::count_refusal(app, payout_id).await?;
+        provider_objects::count_not_executed(app, payout_id).await?;
         return Err(Error::StaleState);
     }
     let executed = app.revio.execute_payout(withdrawal.id, payout_id, execution_url).await;
@@ -276,13 +276,13 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         // What the refusal means for the money is not in its code but in the payout's state.
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            provider_objects::count_refusal(app, payout_id).await?;
+            provider_objects::count_not_executed(app, payout_id).await?;
             let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
             apply(app, withdrawal, &payout).await
         }
         Err(error) => {
             if error.was_never_made() {
-                provider_objects::count_refusal(app, payout_id).await?;
+                provider_objects::count_not_executed(app, payout_id).await?;
             }
             Err(error.into())
         }
