@@ -22,7 +22,7 @@ create or replace view reporting.fees as
                                    from (select min(from_day) as first, max(to_day) as last from statement_files where source = 'revio') f
                                   cross join lateral generate_series(date_trunc('month', f.first::timestamp), f.last::timestamp, interval '1 month') at) m
              cross join lateral (select sum(o.fee_minor) as fee
-                                   from (select distinct on (l.movement, l.equal_to) l.fee_minor from statement_fees l
+                                   from (select distinct on (l.movement, l.equal_to) greatest(l.fee_minor, 0) as fee_minor from statement_fees l
                                           where l.currency = u.currency and l.product = k.product
                                             and l.day >= m.month and l.day < (m.month + interval '1 month')::date
                                           order by l.movement, l.equal_to, l.id desc) o) s

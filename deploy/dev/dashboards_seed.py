@@ -164,8 +164,17 @@ class Seed:
         self.late = self.journal("settlement", "in_transit", sent=6, expected=3)
         self.journal("settlement", "completed", sent=4, expected=2, arrived=1)
         self.journal("float_top_up", "completed", sent=2, expected=1, arrived=1)
-        self.journal("provider_invoice", "completed", account="bank")
+        self.invoice()
         self.journal("own_funds_in", "awaiting_approval", account="bank")
+
+    def invoice(self):
+        """In the copy, too: what is invoiced is told by what was booked."""
+        self.journal("provider_invoice", "completed", account="provider_balance")
+        values = "'ZAR', reporting.day(now()), 13, 'posted', 5000, 1000, 13, 1, 40000, 0"
+        self.field.sql(f"insert into ledger_days values ({values})")
+        for code, side in ((5000, "debits"), (1000, "credits")):
+            this = f"code = {code} and currency = 'ZAR'"
+            self.field.sql(f"update ledger_accounts set {side}_posted = {side}_posted + 40000 where {this}")
 
     def journal(self, kind, state, account=None, sent=None, expected=None, arrived=None):
         row = new_id()[:-2] + "00"

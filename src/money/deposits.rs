@@ -3,6 +3,7 @@
 //! ```mermaid
 //! stateDiagram-v2
 //!     [*] --> initiated: open (row written)
+//!     [*] --> awaiting_payment: insert_second_deposit (a second purchase of another deposit was paid)
 //!     initiated --> awaiting_payment: initiate (Revio has the purchase, the payer has a link)
 //!     initiated --> completed: the ledger has credited it, by a purchase that the row forgot (PostgreSQL was put back to an earlier moment)
 //!     initiated --> initiated: held, it was set aside by such a purchase

@@ -90,7 +90,7 @@ pub async fn look_at_open_rows(app: &App) -> Result<()> {
 }
 
 /// # Errors
-/// [`Error::NotFound`] when it is not on; [`Error::StaleState`] when a withdrawal that is to be held has moved.
+/// [`Error::NotFound`] when it is not on; [`Error::StaleState`] when a withdrawal that is to be held has moved, or another loss was found meanwhile.
 pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
     if store::entered(&app.db).await?.is_none() {
         return Err(Error::NotFound("safe mode"));
@@ -99,7 +99,8 @@ pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
     look_at_open_rows(app).await?;
     let mut tx = app.db.begin().await?;
     let left = store::leave(&mut *tx, actor.name(), note, app.clock.now()).await?;
-    let entered = left.ok_or(Error::NotFound("safe mode"))?;
+    // Another loss was found right now, or somebody else has left it.
+    let entered = left.ok_or(Error::StaleState)?;
     let entry = Entry::of(actor, "safe_mode.left", "safe_mode", entered.id);
     let entry = entry.change(json!({"reason": entered.reason}), json!({"note": note}));
     audit::record(app, &mut *tx, entry).await?;

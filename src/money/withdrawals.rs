@@ -314,7 +314,13 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
             late_outcomes::reconsider(app, withdrawal, payout).await?
         }
         // Executed, and not by this row's own step: by a person at Revio, or before two people closed it.
-        (State::Reserved | State::AwaitingApproval, PayoutStatus::Success | PayoutStatus::Pending) => {
+        (State::Reserved | State::AwaitingApproval, PayoutStatus::Success) => {
+            outcomes::adopt(app, withdrawal, payout).await?
+        }
+        // What two people have closed after it was pending for weeks, the row's own step decides.
+        (State::Reserved | State::AwaitingApproval, PayoutStatus::Pending)
+            if withdrawal.failure_reason != Some(FailureReason::ClosedByReview) =>
+        {
             outcomes::adopt(app, withdrawal, payout).await?
         }
         (State::Reserved | State::AwaitingApproval | State::Submitting, _)

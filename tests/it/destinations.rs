@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Customer, TestApp};
+use crate::restrictions;
 
 async fn shown(t: &TestApp, customer: &Customer, id: Uuid) -> Value {
     t.get(customer, &format!("/v1/transactions/{id}")).await.body["destination"].clone()
@@ -109,6 +110,26 @@ async fn a_payout_that_revio_would_pay_to_another_account_is_not_executed(db: Pg
     t.drive().await;
     assert_eq!(t.state(withdrawal).await, "completed");
     assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+}
+
+/// Between its registration and its execution the client was given another account.
+#[sqlx::test]
+async fn a_registered_payout_that_goes_elsewhere_by_a_later_answer_is_not_executed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer_with(10_000).await, t.staff(Role::Finance).await);
+    let withdrawal = t.withdraw(&customer, 1_000, "w").await.id();
+    restrictions::act(&t, &finance, &customer, "freeze").await;
+    t.drive().await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.set_override(Override::of(payout, "/client/bank_account", json!("62009999999")));
+    restrictions::act(&t, &finance, &customer, "unfreeze").await;
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 0));
+    t.sim.clear_overrides();
+    t.advance(TimeDelta::minutes(5));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.payout_of(withdrawal)), ("completed", payout));
+    t.finish().await;
 }
 
 /// As in the list: what cannot be decrypted is shown without it, and nobody decides about it.

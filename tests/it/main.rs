@@ -94,6 +94,7 @@ mod statement_fetching;
 mod statement_files;
 mod statements;
 mod storms;
+mod strangers;
 mod support;
 mod suspense;
 mod tokens;

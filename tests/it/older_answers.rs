@@ -175,3 +175,27 @@ async fn a_payout_that_nobody_can_execute_is_held_and_nothing_counts_as_unanswer
     assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
     t.finish_with_held().await;
 }
+
+/// That it was charged back is known; that it was won is not, by an answer from before it.
+#[sqlx::test]
+async fn a_won_chargeback_is_not_available_by_an_answer_from_before_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.advance(TimeDelta::days(1));
+    t.sim.charge_back_purchase(purchase).expect("paid");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.advance(TimeDelta::days(1));
+    set(&t, |settings| settings.stale_read_secs = 60);
+    t.sim.reverse_charge_back_amount(purchase, 1_000).expect("charged back");
+    for second in (0..120).step_by(10) {
+        t.drive().await;
+        if second < 60 {
+            assert_eq!(t.balance(&customer).await, (0, 0, 0), "after {second} s");
+        }
+        t.advance(TimeDelta::seconds(10));
+    }
+    wait(&t, 5).await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
+    t.finish().await;
+}

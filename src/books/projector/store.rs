@@ -63,10 +63,10 @@ pub(super) struct TransferRow {
     debit_account_id: Uuid,
     credit_account_id: Uuid,
     amount_minor: i64,
-    code: i32,
-    kind: String,
+    pub(super) code: i32,
+    pub(super) kind: String,
     pending_id: Option<Uuid>,
-    reference: Uuid,
+    pub(super) reference: Uuid,
     /// Debits and credits of the debited account, then of the credited one: posted and pending of each.
     balances: [i64; 8],
 }
@@ -299,28 +299,29 @@ pub(super) async fn insert_transfers(
     insert.execute(db).await.map(drop)
 }
 
-/// Notes those whose row is not there; how many.
+/// Notes those whose row is not there; their timestamps.
 pub(super) async fn note_orphans(
     db: impl PgExecutor<'_>,
     currency: &str,
     rows: &[TransferRow],
     now: DateTime,
-) -> sqlx::Result<u64> {
+) -> sqlx::Result<Vec<i64>> {
     let timestamps: Vec<i64> = rows.iter().map(|row| row.timestamp).collect();
     let references: Vec<Uuid> = rows.iter().map(|row| row.reference).collect();
-    let noted = sqlx::query!(
+    let noted = sqlx::query_scalar!(
         "insert into ledger_orphans (timestamp, currency, found_at)
          select t.timestamp, $1, $4 from unnest($2::bigint[], $3::uuid[]) as t (timestamp, reference)
           where not exists (select from transactions r where r.id = t.reference)
             and not exists (select from restrictions r where r.id = t.reference)
             and not exists (select from suspense_items r where r.id = t.reference)
-            and not exists (select from journals r where r.id = t.reference)",
+            and not exists (select from journals r where r.id = t.reference)
+         returning timestamp",
         currency,
         &timestamps,
         &references,
         now
     );
-    Ok(noted.execute(db).await?.rows_affected())
+    noted.fetch_all(db).await
 }
 
 /// Rows that say that nothing has moved, and something has: `post` is written after `submitting`, the first transfer of a deposit after

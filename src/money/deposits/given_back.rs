@@ -148,6 +148,10 @@ fn is_ahead(purchase: &Purchase, payment: &Known) -> bool {
     let named = purchase.payments().any(|id| id == payment.id);
     let heard = match payment.kind {
         ObjectKind::Refund => purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_))),
+        // That something was charged back says nothing of its being won.
+        ObjectKind::ChargebackReversal => {
+            purchase.was_charged_back() && !matches!(purchase.status, PurchaseStatus::ChargedBack(_))
+        }
         _ => purchase.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_) | PurchaseStatus::Refunded(_))),
     };
     let older = purchase.updated_on.whole().zip(payment.updated_on).is_some_and(|(asked, changed)| asked < changed);

@@ -1,7 +1,7 @@
 //! Payments of which we have no row: the database was put back to an earlier moment, or somebody made a link at Revio by hand. The money
 //! is ours to keep for whoever it belongs to, so it is set aside; nothing that the ledger has in a wallet already is booked again.
 
-use ledger::{Leg, TransferId};
+use ledger::{Leg, TransferCode, TransferId};
 use uuid::Uuid;
 
 use super::given_back;
@@ -42,9 +42,10 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
             Some(row) => match suspense::noted(app, row).await? {
                 // Another purchase of the same row's: each has brought money.
                 Some(item) if item.provider_id != Some(purchase.id) => of_its_own(),
-                None if is_in_ledger(app, row).await? && !is_set_aside(app, row).await? => {
-                    return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
+                None if is_in_a_wallet(app, row).await? => {
+                    return book_fee_of(app, row, &purchase, payment).await.map(|()| true);
                 }
+                None if is_anothers(app, row).await? => of_its_own(),
                 Some(_) | None => row,
             },
             None => of_its_own(),
@@ -73,17 +74,25 @@ pub(super) async fn is_credited(app: &App, row: Uuid) -> Result<bool> {
     Ok(app.ledger.has(TransferId::of(row, Leg::Main)).await?)
 }
 
-async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {
-    Ok(!app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty())
+/// By the ledger, a deposit's money: its row is lost, which the safe mode lists.
+async fn is_in_a_wallet(app: &App, row: Uuid) -> Result<bool> {
+    let main = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
+    Ok(main.first().is_some_and(|main| main.code == TransferCode::Deposit.code()))
 }
 
-/// By the ledger, and its item is lost with its row: it is noted again, for nobody could clear it otherwise.
-async fn is_set_aside(app: &App, row: Uuid) -> Result<bool> {
-    Ok(!is_credited(app, row).await? && app.ledger.has(TransferId::of(row, Leg::Unmatched)).await?)
+/// A row that is no deposit, by itself or by the ledger: whoever made the link named what the payment is about. What a lost deposit set aside
+/// is its own: the item is noted again, for nobody could clear it otherwise.
+async fn is_anothers(app: &App, row: Uuid) -> Result<bool> {
+    match transactions::find(app, row).await {
+        Err(Error::NotFound(_)) => {}
+        found => return found.map(|_| true),
+    }
+    let recorded = app.ledger.lookup(&TransferId::all_of(row)).await?;
+    Ok(!recorded.is_empty() && !recorded.iter().any(|transfer| transfer.id == TransferId::of(row, Leg::Unmatched)))
 }
 
-/// The ledger has it in a wallet already: the row is lost, which the safe mode lists.
-async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
+/// Of what the ledger has in a wallet already.
+async fn book_fee_of(app: &App, row: Uuid, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
     provider_fees::book(app, row, payment).await?;
     match provider_objects::payments_of(app, purchase.id).await?.is_empty() {
         true => Ok(()),

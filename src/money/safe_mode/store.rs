@@ -62,7 +62,7 @@ pub(super) async fn leave(
 ) -> sqlx::Result<Option<Entered>> {
     let row = sqlx::query_as!(
         Entered,
-        "update safe_mode set left_at = $1, left_by = $2, note = $3 where left_at is null returning id, entered_at, reason",
+        "update safe_mode set left_at = $1, left_by = $2, note = $3 where left_at is null and not open_rows_due returning id, entered_at, reason",
         now,
         by,
         note

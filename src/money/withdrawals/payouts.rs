@@ -71,9 +71,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             // Known from here on, whatever it says: before another is registered it is asked for.
             provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
             require_as_asked_for(app, withdrawal, &payout)?;
-            if payout.client.is_other(&details.account_number, &details.branch_code) {
-                return Err(Error::Unusable(format!("payout {} goes to another bank account", payout.id).into()));
-            }
+            require_destination(&payout, &details)?;
             let registered = attach(app, withdrawal, &payout).await?;
             execute_unless_begun(app, &registered, &payout).await
         }
@@ -107,6 +105,13 @@ fn require_as_asked_for(app: &App, withdrawal: &Transaction, payout: &Payout) ->
         return Err(Error::Unusable(format!("payout {} is of another row, mode or brand", payout.id).into()));
     }
     Ok(())
+}
+
+fn require_destination(payout: &Payout, details: &bank_accounts::Details) -> Result<()> {
+    match payout.client.is_other(&details.account_number, &details.branch_code) {
+        true => Err(Error::Unusable(format!("payout {} goes to another bank account", payout.id).into())),
+        false => Ok(()),
+    }
 }
 
 /// While Revio registers and does not answer, each try leaves a payout behind, and every step asks for all of them.
@@ -143,6 +148,13 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
         Some(payout) => {
             if payout.status == PayoutStatus::Initialized {
                 require_as_asked_for(app, withdrawal, &payout)?;
+                // Where our own details are others than were approved, that is what must be decided about.
+                if let Some(waiting) = approval::stop_unless_still_approved(app, withdrawal).await? {
+                    return Ok(waiting);
+                }
+                if let Some(bank_account_id) = withdrawal.bank_account_id {
+                    require_destination(&payout, &bank_accounts::details(app, bank_account_id).await?)?;
+                }
             }
             execute_unless_begun(app, withdrawal, &payout).await
         }

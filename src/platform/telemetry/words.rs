@@ -36,7 +36,7 @@ pub const LEDGER_CALLS: &[&str] = &[
 ];
 pub const LEDGER_OUTCOMES: &[&str] = &["ok", "refused", "resolved", "contradiction", "unknown"];
 pub const RUNS: &[&str] = &["quarter_hour", "daily", "statement", "manual"];
-/// Each kind of break and the severities that it may have: what is medium is high after seven days.
+/// Each kind of break and the severities that it may have: what is medium is high after seven days, what heals by itself after one.
 pub const BREAKS: &[(&str, &[&str])] = &[
     ("unbalanced", &["critical"]),
     ("row_without_transfer", &["critical"]),

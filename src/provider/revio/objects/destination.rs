@@ -1,5 +1,5 @@
-//! Where a payout goes, as far as Revio says so. It takes an e-mail or a bank account for the identity of a client (`docs/provider.md`), so that
-//! an answer may be of one that it knew before. Called by `payouts` of a payout that it has registered.
+//! Where a payout goes, as far as Revio says so. It takes an e-mail or a bank account for the identity of a client (`docs/provider.md`, clients), so
+//! that an answer may be of one that it knew before. Called by `payouts` before it executes a payout for the first time.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
