@@ -4,11 +4,13 @@
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use revio_sim::Stranger;
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::adjustments::{approve, correction, hash, proposed};
 use crate::harness::TestApp;
+use crate::journals::{self, entry, with};
 use crate::provider_objects::paid;
 
 async fn row_of(t: &TestApp, kind: &'static str) -> Uuid {
@@ -35,7 +37,9 @@ async fn a_payment_about_any_row_of_ours_is_set_aside_and_spoils_none(db: PgPool
     t.drive().await;
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
     let waits = proposed(&t, &maker, correction(&customer, "credit", 2_500), "a").await;
-    let rows = [withdrawal, row_of(&t, "refund").await, row_of(&t, "chargeback").await, waits.id()];
+    let came = with(entry("suspense_in", 300), json!({"account": "provider_balance"}));
+    let journal = journals::proposed(&t, &maker, came, "j").await;
+    let rows = [withdrawal, row_of(&t, "refund").await, row_of(&t, "chargeback").await, waits.id(), journal.id()];
     for (row, number) in rows.into_iter().zip(1..) {
         pay(&t, row).await;
         assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 700 * number, "{row}");
@@ -46,11 +50,14 @@ async fn a_payment_about_any_row_of_ours_is_set_aside_and_spoils_none(db: PgPool
             .fetch_one(&t.app.db)
             .await
             .expect("PostgreSQL answers");
-    assert_eq!(items, 4, "somebody can say whose they are");
-    let owed = t.owed(customer.id).await;
+    assert_eq!(items, 5, "somebody can say whose they are");
+    assert_eq!((t.owed(customer.id).await, t.balance(&customer).await.0), (2_000, 0));
     let approved = approve(&t, &checker, waits.id(), hash(&waits)).await;
     assert_eq!(approved.body["state"], "completed", "{}", approved.body);
-    assert!(t.owed(customer.id).await < owed || owed == 0, "it is credited as it was to be");
+    assert_eq!((t.owed(customer.id).await, t.balance(&customer).await.0), (0, 500), "it is credited as it was to be");
+    let booked = journals::approve(&t, &checker, &journal).await;
+    assert_eq!(booked.body["state"], "completed", "{}", booked.body);
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 700 * 5 + 300);
     t.drive().await;
     t.finish().await;
 }

@@ -43,3 +43,8 @@ pub(super) async fn obstacles(
     );
     found.fetch_all(db).await
 }
+
+/// Whether the ledger's transfers may be of it: a transaction, a restriction, an item in suspense or a journal.
+pub(super) async fn is_row(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select ledger_row_exists($1) as "is_row!""#, id).fetch_one(db).await
+}

@@ -4,7 +4,7 @@
 use ledger::{Leg, TransferCode, TransferId};
 use uuid::Uuid;
 
-use super::given_back;
+use super::{given_back, store};
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
 use crate::money::provider_objects::WORD_CHARS_MAX;
@@ -80,12 +80,11 @@ async fn is_in_a_wallet(app: &App, row: Uuid) -> Result<bool> {
     Ok(main.first().is_some_and(|main| main.code == TransferCode::Deposit.code()))
 }
 
-/// A row that is no deposit, by itself or by the ledger: whoever made the link named what the payment is about. What a lost deposit set aside
-/// is its own: the item is noted again, for nobody could clear it otherwise.
+/// Of a row that is no deposit, a transaction's, a journal's or a restriction's, or of one that is lost: whoever made the link named what the
+/// payment is about. What a lost deposit set aside is its own: the item is noted again, for nobody could clear it otherwise.
 async fn is_anothers(app: &App, row: Uuid) -> Result<bool> {
-    match transactions::find(app, row).await {
-        Err(Error::NotFound(_)) => {}
-        found => return found.map(|_| true),
+    if store::is_row(&app.db, row).await? {
+        return Ok(true);
     }
     let recorded = app.ledger.lookup(&TransferId::all_of(row)).await?;
     Ok(!recorded.is_empty() && !recorded.iter().any(|transfer| transfer.id == TransferId::of(row, Leg::Unmatched)))
