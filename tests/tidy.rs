@@ -11,7 +11,7 @@ const LINES_MAX: usize = 500;
 /// the company's journals, reconciliation, reporting, closed months; cancelling, waiting, webhooks of ours, service accounts, support.
 /// Then what is read and written for many at once, what stands between an outage, or a restore, and money, turns for long reads, and what
 /// keeps a correction, or an answer that lacks something, from being booked twice.
-const LINES_IN_ALL_MAX: usize = 63_700;
+const LINES_IN_ALL_MAX: usize = 64_100;
 const ENTRIES_MAX: usize = 11;
 
 /// Lowest first: a room imports from those above it in this list and from itself.
@@ -310,14 +310,19 @@ fn missing_test((file, name): &(String, String)) -> Option<String> {
     let there = places
         .into_iter()
         .any(|place| fs::read_to_string(root().join(place)).is_ok_and(|text| text.contains(&format!("fn {name}("))));
-    (!there).then(|| format!("docs/security.md names {file}::{name}, which does not exist"))
+    (!there).then(|| format!("{file}::{name} does not exist"))
 }
 
 #[test]
-fn every_test_that_the_threat_model_names_exists() {
-    let text = fs::read_to_string(root().join("docs/security.md")).expect("the document is there");
-    let named = named_tests(&text);
-    assert!(named.len() > 40, "{} tests are named", named.len());
+fn every_test_that_a_document_names_exists() {
+    let mut named = Vec::new();
+    for document in fs::read_dir(root().join("docs")).expect("there are documents") {
+        let path = document.expect("readable").path();
+        if path.extension().is_some_and(|kind| kind == "md") {
+            named.extend(named_tests(&fs::read_to_string(&path).expect("readable")));
+        }
+    }
+    assert!(named.len() > 150, "{} tests are named", named.len());
     let missing: Vec<String> = named.iter().filter_map(missing_test).collect();
     assert!(missing.is_empty(), "{}", missing.join("\n"));
     let planted = named_tests("a `users::nobody_ever_wrote_this` b");

@@ -98,10 +98,7 @@ struct Pair {
 async fn move_money(app: &App, Pair { user, deposit, withdrawal }: Pair) {
     let (provider, wallet) = (app.ledger.provider_balance(Currency::ZAR), Account::wallet(user, Currency::ZAR));
     let amount = Amount::new(100, Currency::ZAR).expect("an amount");
-    let transfer = |row, leg, debit, credit, code| {
-        let id = TransferId::of(row, leg);
-        Transfer { id, debit, credit, amount, code, reference: row }
-    };
+    let transfer = |row, leg, debit, credit, code| Transfer::new(TransferId::of(row, leg), debit, credit, amount, code);
     for leg in [Leg::Main, Leg::Late] {
         app.ledger.transfer(transfer(deposit, leg, provider, wallet, TransferCode::Deposit)).await.expect("booked");
     }

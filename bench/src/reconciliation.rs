@@ -148,7 +148,7 @@ async fn move_money(app: &App, rows: &[(Uuid, Uuid)]) {
     let amount = Amount::new(100, Currency::ZAR).expect("an amount");
     let transfer = |(row, user): &(Uuid, Uuid)| {
         let (id, credit) = (TransferId::of(*row, Leg::Main), Account::wallet(*user, Currency::ZAR));
-        Transfer { id, debit: provider, credit, amount, code: TransferCode::Deposit, reference: *row }
+        Transfer::new(id, provider, credit, amount, TransferCode::Deposit)
     };
     let chain: Vec<Transfer> = rows.iter().map(transfer).collect();
     app.ledger.transfer_linked(&chain).await.expect("booked");

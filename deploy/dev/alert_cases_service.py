@@ -92,6 +92,16 @@ SERVICE = (
         labels={"queue": "deposit"},
     ),
     Case(
+        "StepsSetBack",
+        "31m",
+        'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="set_back"} 0+10x60\n'
+        'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="completed"} 7x60',
+        'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="set_back"} 0+10x60\n'
+        'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="completed"} 0+1x60',
+        "Of withdrawal nothing has been done for half an hour: 150 steps were set back in 15 minutes",
+        labels={"task": "withdrawal"},
+    ),
+    Case(
         "RevioPaused",
         "5m",
         'octoco_revio_paused_seconds{instance="worker",calls="payouts"} 30 0 90 0 60 0 110 0 30 0 0',

@@ -34,7 +34,7 @@ async fn measure(ledger: &Ledger, debit: Account, credit: Account, callers: usiz
                     let row = ledger::row_id(millis, rand::random());
                     let amount = Amount::new(1, Currency::ZAR).expect("one cent");
                     let id = TransferId::of(row, Leg::Main);
-                    let t = Transfer { id, debit, credit, amount, code: TransferCode::Deposit, reference: row };
+                    let t = Transfer::new(id, debit, credit, amount, TransferCode::Deposit);
                     ledger.transfer(t).await.expect("transfer");
                     moved = moved.saturating_add(1);
                 }

@@ -47,7 +47,8 @@ impl Ledger {
             [AccountCode::LimitSource, AccountCode::AuditNotes].map(|code| self.system(code, CURRENCY));
         self.open_once(&[debit, credit]).await?;
         let (id, amount, code) = (TransferId::of(row, Leg::Main), Amount::zero(CURRENCY), TransferCode::AuditNote);
-        let transfer = Transfer { id, debit, credit, amount, code, reference: Uuid::from_bytes(note.hash) };
+        let reference = Uuid::from_bytes(note.hash);
+        let transfer = Transfer { reference, ..Transfer::new(id, debit, credit, amount, code) };
         let event = self.event(&transfer, Flags::empty()).with_user_data_64(note.position);
         self.create_one(event, Call::Other).await
     }

@@ -40,6 +40,7 @@ mod open_accounts;
 mod payout_notes;
 mod read;
 mod session;
+mod suspense_items;
 mod transfer;
 mod velocity_limit;
 
@@ -53,5 +54,6 @@ pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
 pub use id::{AccountId, Leg, TransferId, row_id, user_id};
 pub use journals::JournalStanding;
 pub use payout_notes::{Reservation, WithdrawalStanding};
+pub use suspense_items::Taken;
 pub use transfer::{BATCH_MAX, Recorded, RecordedKind, Transfer};
 pub use velocity_limit::VelocityLimit;

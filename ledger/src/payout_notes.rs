@@ -67,7 +67,7 @@ impl Ledger {
         self.open_once(&[debit, credit]).await?;
         let id = TransferId::of(row, NOTES[usize::from(is_replacement)]);
         let (amount, code) = (Amount::zero(currency), TransferCode::PayoutNote);
-        let note = Transfer { id, debit, credit, amount, code, reference: payout };
+        let note = Transfer { reference: payout, ..Transfer::new(id, debit, credit, amount, code) };
         self.create_one(self.event(&note, Flags::empty()), Call::Other).await?;
         let recorded = self.lookup_raw(&[id]).await?;
         let recorded = recorded.first().ok_or(LedgerError::Contradiction("a_transfer_that_was_answered_is_gone"))?;

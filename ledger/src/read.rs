@@ -147,6 +147,22 @@ impl Ledger {
         self.recorded(rows.await?)
     }
 
+    /// As [`Ledger::transfers_after`], of one item in suspense.
+    pub(crate) async fn transfers_of_half(
+        &self,
+        currency: Currency,
+        half_of_item: u64,
+        timestamp: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
+        let filter = filter.with_user_data_64(half_of_item);
+        let rows = self.request("query_transfers", move |session| async move {
+            session.client().query_transfers(Box::new(filter)).await
+        });
+        self.recorded(rows.await?)
+    }
+
     /// Every account of the currency opened strictly after `timestamp`, in that order, with its balance now. Pages as
     /// [`Ledger::transfers_after`].
     pub async fn accounts_after(

@@ -23,19 +23,37 @@ pub struct Transfer {
     pub code: TransferCode,
     /// The row it belongs to (`user_data_128`).
     pub reference: Uuid,
+    /// The item in suspense that it takes from, or puts back into (`user_data_64`, half of the id): see [`crate::Ledger::taken_of_item`].
+    pub item: Option<Uuid>,
 }
 
 impl Transfer {
+    /// Of the row that its id is made of.
+    pub fn new(id: TransferId, debit: Account, credit: Account, amount: Amount, code: TransferCode) -> Self {
+        Self { id, debit, credit, amount, code, reference: id.row(), item: None }
+    }
+
+    #[must_use]
+    pub fn of_item(self, item: Uuid) -> Self {
+        Self { item: Some(item), ..self }
+    }
+
     pub(crate) fn event(&self, ledger: u32, flags: Flags) -> tb::Transfer {
         tb::Transfer::new(self.id.raw())
             .with_debit_account_id(self.debit.id.raw())
             .with_credit_account_id(self.credit.id.raw())
             .with_amount(self.amount.as_u128())
             .with_user_data_128(self.reference.as_u128())
+            .with_user_data_64(self.item.map_or(0, half_of))
             .with_ledger(ledger)
             .with_code(self.code.code())
             .with_flags(flags)
     }
+}
+
+/// The half of a row's id that is random, and so no row's but its own.
+pub(crate) fn half_of(row: Uuid) -> u64 {
+    row.as_u64_pair().1
 }
 
 /// A transfer as TigerBeetle recorded it.
@@ -49,6 +67,8 @@ pub struct Recorded {
     /// See [`TransferCode::from_code`].
     pub code: u16,
     pub reference: Uuid,
+    /// Half of the id of [`Transfer::item`]; zero where there is none.
+    pub half_of_item: u64,
     /// Nanoseconds since 1970 on the cluster's clock; unique, and rising in the order of execution.
     pub timestamp: u64,
     pub kind: RecordedKind,
@@ -79,6 +99,7 @@ impl Recorded {
                 currency: t.amount.currency(),
                 code: t.code.code(),
                 reference: t.reference,
+                half_of_item: t.item.map_or(0, half_of),
                 timestamp: self.timestamp,
                 kind: RecordedKind::Posted,
             }
@@ -96,6 +117,7 @@ impl Recorded {
                 .ok_or(LedgerError::Contradiction("transfer_of_another_ledger_base"))?,
             code: event.code(),
             reference: Uuid::from_u128(event.user_data_128()),
+            half_of_item: event.user_data_64(),
             timestamp: event.as_raw().timestamp,
             kind: kind(event),
         })

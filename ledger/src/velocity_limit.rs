@@ -247,14 +247,9 @@ impl Ledger {
         }
         let source = self.system(AccountCode::LimitSource, wallet.currency);
         self.open(&[limit_account, source]).await?;
-        let filling = Transfer {
-            id: TransferId::filling(limit_account.id),
-            debit: source,
-            credit: limit_account,
-            amount: fill(wallet.currency),
-            code: TransferCode::LimitUse,
-            reference: owner(wallet),
-        };
+        let (id, amount) = (TransferId::filling(limit_account.id), fill(wallet.currency));
+        let filling = Transfer::new(id, source, limit_account, amount, TransferCode::LimitUse);
+        let filling = Transfer { reference: owner(wallet), ..filling };
         self.create_one(self.event(&filling, Flags::empty()), Call::Other).await?;
         self.open_accounts.learn(&limit_account);
         Ok(limit_account)
@@ -263,7 +258,7 @@ impl Ledger {
     fn limit_event(&self, limit_account: Account, id: TransferId, amount: Amount, flags: Flags) -> tb::Transfer {
         let credit = self.system(AccountCode::LimitSource, limit_account.currency);
         let code = TransferCode::LimitUse;
-        self.event(&Transfer { id, debit: limit_account, credit, amount, code, reference: id.row() }, flags)
+        self.event(&Transfer::new(id, limit_account, credit, amount, code), flags)
     }
 }
 
@@ -283,7 +278,7 @@ fn opening(closing: TransferId) -> Leg {
 /// Of amount zero: it moves nothing but the account's flag.
 fn closing(id: TransferId, debit: Account, credit: Account) -> Transfer {
     let amount = Amount::zero(debit.currency);
-    Transfer { id, debit, credit, amount, code: TransferCode::Closing, reference: id.row() }
+    Transfer::new(id, debit, credit, amount, TransferCode::Closing)
 }
 
 /// More than anybody can use of a velocity limit. Every velocity limit there is was filled with it: it never changes.

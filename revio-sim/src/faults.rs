@@ -119,6 +119,10 @@ pub enum FaultKind {
     Blank {
         status: u16,
     },
+    /// The same without a byte, as some proxies say that they know of nothing behind them.
+    Empty {
+        status: u16,
+    },
     /// 400: the call is refused and changes nothing.
     Refused,
     RateLimited {
@@ -143,6 +147,10 @@ pub enum FaultKind {
     LateEffect {
         secs: u32,
         status: u16,
+    },
+    /// The same, and the answer is a 409 in words: that the payout is being executed already.
+    LateConflict {
+        secs: u32,
     },
     /// A purchase or payout as it was so many seconds ago.
     StaleRead {
@@ -181,6 +189,7 @@ impl FaultKind {
             | FaultKind::Answer { .. }
             | FaultKind::Text { .. }
             | FaultKind::Blank { .. }
+            | FaultKind::Empty { .. }
             | FaultKind::Refused
             | FaultKind::RateLimited { .. }
             | FaultKind::Hang { .. }
@@ -188,6 +197,7 @@ impl FaultKind {
             | FaultKind::Slow { .. }
             | FaultKind::LateExecution { .. }
             | FaultKind::LateEffect { .. }
+            | FaultKind::LateConflict { .. }
             | FaultKind::StaleRead { .. } => false,
             FaultKind::IgnoreAnswer
             | FaultKind::Duplicate

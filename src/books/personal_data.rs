@@ -27,7 +27,7 @@ use crate::platform::clock::DateTime;
 use crate::webhooks::inbox::LogRow;
 
 pub use document::{Document, export};
-pub use erasure::{Done, erase};
+pub use erasure::{Done, erase, prune};
 pub use store::Erasure;
 
 #[derive(Serialize, ToSchema)]

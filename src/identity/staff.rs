@@ -348,7 +348,9 @@ async fn concerned(app: &App, route: &str, parts: &Parts) -> Result<Option<Uuid>
     let id = named.and_then(|(_, id)| decoded(id)?.parse::<Uuid>().ok());
     let of_query = || {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query()?).ok()?;
-        pairs.iter().find(|(name, _)| name == "user_id").and_then(|(_, id)| id.parse().ok())
+        let of = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).and_then(|(_, id)| id.parse().ok());
+        // Of the audit log: whose lines, and those about what.
+        of("user_id").or_else(|| of("subject")).or_else(|| of("object_id"))
     };
     match id {
         None => Ok(of_query()),

@@ -101,9 +101,8 @@ pub enum Proof {
 /// and its owner can ask for the mail when signed in.
 pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result<User> {
     visitor.quota.count(app, Class::Accounts, &visitor.address).await?;
-    let of_new = verification_bucket(&new.email);
     let mailbox = new.email.mailbox_bucket();
-    let of_taken = format!("taken:{mailbox}");
+    let (of_new, of_taken) = (format!("registered:{mailbox}"), format!("taken:{mailbox}"));
     let password_hash = app.hasher.hash(Priority::Unknown, new.password).await?;
     let user = User {
         id: app.clock.user_id(),
@@ -133,7 +132,7 @@ pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result
     Ok(user)
 }
 
-/// What the mails that verify an e-mail are counted under.
+/// What the mails that verify an e-mail are counted under, where its owner asks for another one.
 pub fn verification_bucket(email: &Email) -> String {
     format!("verify:{}", email.mailbox_bucket())
 }

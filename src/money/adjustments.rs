@@ -363,7 +363,7 @@ async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Res
     };
     let id = TransferId::of(row.id, Leg::Main);
     let code = TransferCode::Adjustment;
-    let main = Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
+    let main = Transfer { item: adjustment.item_id, ..Transfer::new(id, debit, credit, row.amount, code) };
     let rejected = |why: FailureReason| Move::to(State::Rejected, Due::Never).because(why);
     let item = match adjustment.item_id {
         Some(id) => Some(suspense::find(app, id).await?),
@@ -453,11 +453,24 @@ pub async fn hold_if_corrected(
     if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), reason).await? {
         return Ok(None);
     }
-    let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
-    if !app.ledger.lookup(&ids).await?.is_empty() {
+    if is_recorded(app, row, legs).await? {
         return Ok(None);
     }
     transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some)
+}
+
+/// The same where a journal of the company's has named the very Payment of Revio's that the row is of.
+pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
+    let Some(payment) = row.provider.id else { return Ok(None) };
+    if !store::is_named(&app.db, payment).await? || is_recorded(app, row, legs).await? {
+        return Ok(None);
+    }
+    transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
+}
+
+async fn is_recorded(app: &App, row: &Transaction, legs: &[Leg]) -> Result<bool> {
+    let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
+    Ok(!app.ledger.lookup(&ids).await?.is_empty())
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {

@@ -444,8 +444,7 @@ async fn credit(
     let currency = deposit.amount.currency();
     let (debit, credit) = (app.ledger.provider_balance(currency), Account::wallet(deposit.user_id, currency));
     let id = TransferId::of(deposit.id, Leg::Main);
-    let main =
-        Transfer { id, debit, credit, amount: deposit.amount, code: TransferCode::Deposit, reference: deposit.id };
+    let main = Transfer::new(id, debit, credit, deposit.amount, TransferCode::Deposit);
     let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await? {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {

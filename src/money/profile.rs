@@ -7,6 +7,7 @@
 pub mod routes;
 
 use secrecy::SecretString;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -61,6 +62,10 @@ pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Profil
     }
     if change.notifications != Notifications::default() {
         users::set_notifications(&mut *tx, caller.user_id, change.notifications).await?;
+        let Notifications { deposits, withdrawals } = change.notifications;
+        let entry = Entry::of(&caller.actor(), "user.notifications_changed", "user", caller.user_id);
+        let what = json!({"deposits": deposits, "withdrawals": withdrawals});
+        audit::record(app, &mut *tx, entry.with(what)).await?;
     }
     tx.commit().await?;
     find(app, caller.user_id).await

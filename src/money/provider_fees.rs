@@ -63,7 +63,7 @@ async fn book_taken(app: &App, row: Uuid, payment: &PaymentDetails, taken: Taken
     let (debit, credit) = (app.ledger.provider_fees(fee.currency()), app.ledger.provider_balance(fee.currency()));
     app.ledger.open_once(&[debit, credit]).await?;
     let id = TransferId::of(row, Leg::ProviderFee);
-    let booking = Transfer { id, debit, credit, amount: fee, code: TransferCode::ProviderFee, reference: row };
+    let booking = Transfer::new(id, debit, credit, fee, TransferCode::ProviderFee);
     match app.ledger.transfer(booking).await {
         Err(LedgerError::Contradiction(_)) => {
             Ok(odd(row, format!("Revio names a fee of {}, and another one was booked", fee.minor())))

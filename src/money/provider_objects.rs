@@ -31,7 +31,7 @@ pub use store::Known;
 use store::{Announcement, Note};
 use writes::{Announcements, Notes};
 
-const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
+pub const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// Of a word of Revio's that nobody knows, in what is said of it.
 pub const WORD_CHARS_MAX: usize = 40;
@@ -148,6 +148,10 @@ pub async fn note_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Resul
 /// things is an error: which of the two it is decides which way money goes.
 pub async fn note_payment(app: &App, payment: &Payment, said: Option<ObjectKind>) -> Result<()> {
     let Some(purchase_id) = payment.purchase_id() else { return Ok(()) };
+    // What the payer paid with: the purchase itself says all of it.
+    if said.is_none() && is_what_was_paid(payment) {
+        return Ok(());
+    }
     let kind = said.unwrap_or_else(|| kind_of(payment));
     let facts = Facts {
         id: payment.id,
@@ -170,13 +174,21 @@ pub async fn note_payment(app: &App, payment: &Payment, said: Option<ObjectKind>
     app.batchers.join::<Notes>(app, note_of(&facts, app.clock.now())).await.map(drop)
 }
 
-/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`docs/provider.md`, kinds). What paid
-/// for a purchase is no reversal, and what Revio pays to somebody's bank account is no chargeback: those move nothing.
+fn is_what_was_paid(payment: &Payment) -> bool {
+    let is = |details: &PaymentDetails| {
+        matches!(details.payment_type.as_str(), "purchase" | "purchase_charge")
+            && matches!(details.is_outgoing, Flag::No)
+    };
+    payment.payment.as_ref().is_some_and(is)
+}
+
+/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`docs/provider.md`, kinds). What Revio
+/// pays to somebody's bank account is no chargeback: it moves nothing.
 fn kind_of(payment: &Payment) -> ObjectKind {
     let Some(details) = &payment.payment else { return ObjectKind::Payment };
     match (details.payment_type.as_str(), &details.is_outgoing) {
         ("refund", _) => ObjectKind::Refund,
-        ("bank_payment" | "payout", Flag::Yes) | ("purchase" | "purchase_charge", Flag::No) => ObjectKind::Payment,
+        ("bank_payment" | "payout", Flag::Yes) => ObjectKind::Payment,
         (_, Flag::Yes) => ObjectKind::Chargeback,
         (_, Flag::No) => ObjectKind::ChargebackReversal,
         (_, Flag::Unsaid | Flag::Odd(_)) => ObjectKind::Payment,

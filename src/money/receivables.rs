@@ -33,14 +33,7 @@ pub async fn collect(app: &App, row: &Transaction, legs: CollectLegs, code: Tran
     let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
     let provider_balance = app.ledger.provider_balance(currency);
     app.ledger.open(&[wallet, receivable, provider_balance]).await?;
-    let leg = |leg, (debit, credit), code| Transfer {
-        id: TransferId::of(row.id, leg),
-        debit,
-        credit,
-        amount: row.amount,
-        code,
-        reference: row.id,
-    };
+    let leg = |leg, (debit, credit), code| Transfer::new(TransferId::of(row.id, leg), debit, credit, row.amount, code);
     let taken = take(app, leg(legs.taken, (wallet, provider_balance), code)).await?;
     let rest = row.amount.checked_sub(taken).map_err(Error::internal)?;
     app.crash.at("receivable.taken")?;
@@ -129,14 +122,8 @@ async fn has_no_wallet(app: &App, row: &Transaction, credit: TransferId) -> Resu
 async fn into_wallet(app: &App, row: &Transaction, what: Available) -> Result<Amount, LedgerError> {
     let currency = row.amount.currency();
     let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
-    let repay = |leg| Transfer {
-        id: TransferId::of(row.id, leg),
-        debit: wallet,
-        credit: receivable,
-        amount: row.amount,
-        code: TransferCode::ReceivableRepayment,
-        reference: row.id,
-    };
+    let code = TransferCode::ReceivableRepayment;
+    let repay = |leg| Transfer::new(TransferId::of(row.id, leg), wallet, receivable, row.amount, code);
     match what {
         Available::Credit(credit) | Available::Return(credit) => {
             let leg = if matches!(what, Available::Credit(_)) { Leg::Repay } else { Leg::ReturnRepay };

@@ -321,7 +321,8 @@ pub async fn is_frozen_in_ledger_only(app: &App, user_id: Uuid, currency: Curren
             return Ok(false);
         }
     }
-    Ok(true)
+    // One that was lifted meanwhile opens the ledger first.
+    Ok(app.ledger.is_blocked(user_id, currency).await?)
 }
 
 pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {

@@ -30,6 +30,8 @@ const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
 /// While a person decides.
 const HELD_SIBLING_PAUSE: TimeDelta = TimeDelta::minutes(15);
 const NOT_WON: &str = "a chargeback was not won after all, and what came back of it is somebody's by now";
+/// What a row that is booked has in the ledger, one of them.
+const BOOKED: [Leg; 3] = [Leg::Main, Leg::Receivable, Leg::Unmatched];
 const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
@@ -61,10 +63,15 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
         (State::Completed, _) => transactions::rest(app, row).await,
         (State::Failed, Kind::ChargebackReversal) => take_again(app, row).await,
         (State::Failed, _) => undo(app, row).await,
-        (State::Initiated, _) => match item_of_deposit(app, row).await? {
-            Some(item) => move_in_suspense(app, row, &item).await,
-            None => book(app, row).await,
-        },
+        (State::Initiated, _) => {
+            if let Some(held) = adjustments::hold_if_named(app, row, &BOOKED).await? {
+                return Ok(held);
+            }
+            match item_of_deposit(app, row).await? {
+                Some(item) => move_in_suspense(app, row, &item).await,
+                None => book(app, row).await,
+            }
+        }
         (state, kind) => Err(Error::internal(format!("a {} cannot be {}", kind.name(), state.name()))),
     }
 }
@@ -85,8 +92,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
 }
 
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
-    let legs = [Leg::Main, Leg::Receivable, Leg::Unmatched];
-    if let Some(held) = adjustments::hold_if_corrected(app, row, row.amount, row.direction, &legs).await? {
+    if let Some(held) = adjustments::hold_if_corrected(app, row, row.amount, row.direction, &BOOKED).await? {
         return Ok(held);
     }
     match row.kind {
@@ -121,6 +127,9 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     let (currency, minor) = (row.amount.currency(), row.amount.minor());
     let (suspense, provider_balance) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
     let back = row.kind == Kind::ChargebackReversal;
+    if let Some(held) = adjustments::hold_if_corrected(app, row, row.amount, row.direction, &BOOKED).await? {
+        return Ok(held);
+    }
     if item.amount.currency() != currency {
         let reason = format!("given back in {}, and what is in suspense of it is not", currency.code());
         return transactions::hold(app, row, Hold::Contradiction, &reason).await;
@@ -133,7 +142,7 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     }
     let (debit, credit) = if back { (provider_balance, suspense) } else { (suspense, provider_balance) };
     let (id, code) = (TransferId::of(row.id, Leg::Main), TransferCode::UnmatchedPayment);
-    app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+    app.ledger.transfer(Transfer::new(id, debit, credit, row.amount, code).of_item(item.id)).await?;
     app.crash.at("reversal.in_suspense")?;
     suspense::record_outcome(app, item, Outcome::Returned).await?;
     transactions::advance(app, row, end_of(row)).await
@@ -143,9 +152,10 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
 async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
     let (id, debit) = (TransferId::of(row.id, Leg::Return), app.ledger.provider_balance(currency));
-    let back = |credit, code| Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
+    let back = |credit, code| Transfer::new(id, debit, credit, row.amount, code);
     if let Some(item) = item_of_deposit(app, row).await? {
-        app.ledger.transfer(back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment)).await?;
+        let back = back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment).of_item(item.id);
+        app.ledger.transfer(back).await?;
         if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
             let reason = "Revio never gave it back, by its word, and won it back before: more came than was taken";
             return transactions::hold(app, row, Hold::Contradiction, reason).await;
@@ -176,14 +186,9 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
 /// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
 async fn credit(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
-    let credit = Transfer {
-        id: TransferId::of(row.id, Leg::Main),
-        debit: app.ledger.provider_balance(currency),
-        credit: Account::wallet(row.user_id, currency),
-        amount: row.amount,
-        code: TransferCode::ChargebackReversal,
-        reference: row.id,
-    };
+    let (id, wallet) = (TransferId::of(row.id, Leg::Main), Account::wallet(row.user_id, currency));
+    let code = TransferCode::ChargebackReversal;
+    let credit = Transfer::new(id, app.ledger.provider_balance(currency), wallet, row.amount, code);
     let repaid = match receivables::make_available(app, row, Available::Credit(credit)).await? {
         // The wallet was closed meanwhile: the money is the customer's all the same, and a person must look.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
@@ -223,7 +228,7 @@ async fn return_from_suspense(app: &App, row: &Transaction, item: &Item) -> Resu
     let currency = row.amount.currency();
     let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
     let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
-    app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+    app.ledger.transfer(Transfer::new(id, debit, credit, row.amount, code).of_item(item.id)).await?;
     app.crash.at("reversal.returned")?;
     suspense::record_outcome(app, item, Outcome::Returned).await
 }

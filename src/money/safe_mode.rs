@@ -18,7 +18,7 @@ mod store;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
@@ -40,6 +40,11 @@ pub async fn pays_nothing(app: &App) -> Result<bool> {
 /// Whether it was entered, and nobody has ended it.
 pub async fn is_on(app: &App) -> Result<bool> {
     Ok(app.batchers.look_up(app, (), entered).await?.is_some())
+}
+
+/// The same right before a payout begins, in the SQL transaction that says so.
+pub async fn is_on_in(tx: &mut PgConnection) -> Result<bool> {
+    Ok(store::entered(tx).await?.is_some())
 }
 
 async fn entered(app: App, lock_wait: LockWait, _: Vec<()>) -> Result<Vec<((), ())>> {

@@ -23,10 +23,14 @@ use crate::money::safe_mode;
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Outcome};
 use crate::platform::batcher::LockWait;
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Item, Payer};
+
+/// Items in one statement.
+const REMEMBERED_AT_ONCE: i64 = 200;
 
 text_enum! {
     /// Why it is not in a wallet.
@@ -81,14 +85,7 @@ pub async fn mark_booked(app: &App, new: &NewItem) -> Result<()> {
 }
 
 fn transfer(item: Uuid, leg: Leg, debit: ledger::Account, credit: ledger::Account, amount: Amount) -> Transfer {
-    Transfer {
-        id: TransferId::of(item, leg),
-        debit,
-        credit,
-        amount,
-        code: TransferCode::UnmatchedPayment,
-        reference: item,
-    }
+    Transfer::new(TransferId::of(item, leg), debit, credit, amount, TransferCode::UnmatchedPayment).of_item(item)
 }
 
 /// Better told now than when it is booked, which is when it counts. In the safe mode nothing is cleared: who cleared it may be lost.
@@ -101,7 +98,7 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
     }
     let item = match find(app, id).await {
         Err(Error::NotFound(_)) => return Err(Error::field("item_id", "is no item in suspense")),
-        item => item?,
+        item => remember(app, item?, None).await?,
     };
     if item.booked_at.is_none() {
         return Err(Error::field("item_id", "is no item in suspense: it is being moved there, or was refused"));
@@ -136,6 +133,7 @@ pub async fn require_clearable(app: &App) -> Result<()> {
 /// else was first. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
     require_clearable(app).await?;
+    let item = &remember(app, item.clone(), Some(by.id())).await?;
     if note_returned(app, item).await? {
         return Ok(false);
     }
@@ -153,6 +151,33 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     tx.commit().await?;
     app.crash.at("suspense.claimed")?;
     Ok(true)
+}
+
+/// What rows have taken of it that a database which was put back to an earlier moment has forgotten: by the ledger's word they have it, as if
+/// they had claimed it here. `but`: who is about to claim it for itself.
+async fn remember(app: &App, item: Item, but: Option<Uuid>) -> Result<Item> {
+    let taken = app.ledger.taken_of_item(item.amount.currency(), item.id).await?;
+    let at = |timestamp| DateTime::from_timestamp_nanos(i64::try_from(timestamp).unwrap_or(i64::MAX));
+    let others = taken.iter().filter(|taken| Some(taken.row) != but);
+    let taken: Vec<_> = others.map(|taken| (taken.row, taken.minor, at(taken.timestamp))).collect();
+    if taken.is_empty() || store::insert_forgotten(&app.db, item.id, &taken).await? == 0 {
+        return Ok(item);
+    }
+    tracing::error!(item.id = %item.id, "the ledger knows who took of an item in suspense, and its row is lost or behind");
+    find(app, item.id).await
+}
+
+/// The same of all that are open, for who looks at what is there: the projector, while the safe mode is on.
+pub async fn remember_open(app: &App) -> Result<()> {
+    let mut filter = Filter { open: Some(true), limit: REMEMBERED_AT_ONCE, ..Filter::default() };
+    loop {
+        let items = store::list(&app.db, &filter).await?;
+        let Some(last) = items.last() else { return Ok(()) };
+        filter.before = Some(last.id);
+        for item in items {
+            remember(app, item, None).await?;
+        }
+    }
 }
 
 /// What its payer got back of it may be on its way: that goes first.
@@ -217,6 +242,7 @@ pub async fn move_for_payer(app: &App, item: &Item, payer: Payer, is_back: bool)
     let gone = transfer(item.id, Leg::UnmatchedReturn, suspense, provider_balance, item.amount);
     if (payer, is_back) != (Payer::Unpaid, false) {
         require_clearable(app).await?;
+        remember(app, item.clone(), None).await?;
     }
     match (payer, is_back) {
         (Payer::Unpaid, false) => return Ok(()),

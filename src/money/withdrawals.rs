@@ -220,14 +220,10 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 
 /// `initiated → reserved | rejected`: the ledger decides whether the money is there, and whether it may leave.
 async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let reservation = Transfer {
-        id: TransferId::of(withdrawal.id, Leg::Main),
-        debit: Account::wallet(withdrawal.user_id, withdrawal.amount.currency()),
-        credit: app.ledger.provider_balance(withdrawal.amount.currency()),
-        amount: withdrawal.amount,
-        code: TransferCode::Withdrawal,
-        reference: withdrawal.id,
-    };
+    let (id, currency) = (TransferId::of(withdrawal.id, Leg::Main), withdrawal.amount.currency());
+    let (wallet, provider_balance) =
+        (Account::wallet(withdrawal.user_id, currency), app.ledger.provider_balance(currency));
+    let reservation = Transfer::new(id, wallet, provider_balance, withdrawal.amount, TransferCode::Withdrawal);
     // A reservation on an account that is not there would spend its id for ever. The wallet's own absence is no funds.
     app.ledger.open_once(&[reservation.credit]).await?;
     let reserved = app.ledger.reserve_within(reservation, velocity_limit(app, withdrawal)).await;
@@ -339,6 +335,8 @@ async fn follow_other_payout(app: &App, withdrawal: &Transaction, payout: &Payou
         (State::Failed | State::Cancelled, PayoutStatus::Success) => {
             booking::book_late(app, withdrawal, payout).await?
         }
+        // Its end is told, and looked for.
+        (State::Failed | State::Cancelled, PayoutStatus::Pending) => return Ok(()),
         (State::Initiated | State::Submitting | State::Submitted | State::Completed, _)
         | (State::Failed | State::Cancelled | State::Rejected | State::AwaitingPayment | State::Expired, _) => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {}", payout.id);

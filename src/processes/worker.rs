@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::books::{projector, slots};
+use crate::books::{personal_data, projector, slots};
 use crate::finance::reconciliation::{self, OtherLeg, ReconciliationLeg};
 use crate::finance::statement_files;
 use crate::identity::{audit, mails, repeats, sessions, totp};
@@ -154,6 +154,7 @@ async fn prune(app: &App) -> Result<bool> {
         ("mails", mails::prune(app).await),
         ("inbox", inbox::prune(app).await),
         ("refused", refused::prune(app).await),
+        ("erased", personal_data::prune(app).await),
         ("audit reads", audit::prune_reads(app).await),
         ("allowances", totp::prune(app).await),
         ("statement files", statement_files::prune(app).await),

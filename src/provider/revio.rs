@@ -49,8 +49,8 @@ const UNANSWERED: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// A statement of a month of 10,000 payments a day has about as much.
 const FILE_BYTES_MAX: usize = 64 << 20;
-/// For all of a file, however slowly it comes; well within the lease of the row that waits for it.
-const FILE_DEADLINE: Duration = Duration::from_secs(60);
+/// For all of a file, however slowly it comes: as much of a step's time is left for what is in it.
+const FILE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub struct Revio {
@@ -407,13 +407,11 @@ impl Revio {
         let (operation, about) = (call.operation, About::from(call));
         match answer {
             // A call that is documented nowhere says nothing of those that are.
-            Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
-                if operation == Operation::Payment => {}
+            Err(error) if operation == Operation::Payment && error.is_answer() => {}
             // Nor does the storage that a file comes from (`download_statement`).
-            Err(RevioError::RateLimited { .. }) if operation == Operation::File => {}
-            Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {
-                breaker.failed(about, self.clock.now());
-            }
+            Err(RevioError::RateLimited { .. } | RevioError::Unauthorized { .. }) if operation == Operation::File => {}
+            // A key that is not taken any more keeps everybody waiting, too, and an operator must hear of it.
+            Err(error) if error.may_be_an_outage() => breaker.failed(about, self.clock.now()),
             Err(RevioError::RateLimited { retry_after }) => {
                 // It answers, and says when it will again. Where it executes nothing, few are tried: each that is not executed in time needs people.
                 match operation {

@@ -242,7 +242,9 @@ impl Work for Events<'_> {
             Next::Again { due_at, attempts } => {
                 store::defer(&app.db, event, due_at, attempts, Some(&error_text)).await?;
             }
-            Next::GiveUp { .. } if is_about_nothing(error) => finish(app, event, State::Ignored).await?,
+            Next::GiveUp { .. } if is_about_nothing(error) && !tells_of_money(event) => {
+                finish(app, event, State::Ignored).await?
+            }
             Next::GiveUp { .. } => {
                 tracing::error!(webhook.id = %event.id, error = error_text, "an event became a dead letter");
                 store::dead_letter(&app.db, event, &error_text, app.clock.now()).await?;
@@ -261,6 +263,11 @@ impl Work for Events<'_> {
 
 fn is_about_nothing(error: &Error) -> bool {
     matches!(error, Error::Unusable(cause) if cause.is::<NotKnown>())
+}
+
+/// Signed by Revio, it says that money came: of that a person must know, whatever Revio answers when it is asked.
+fn tells_of_money(event: &Claimed) -> bool {
+    matches!(event.event_type.as_deref(), Some("purchase.paid" | "purchase.settled"))
 }
 
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.
@@ -288,7 +295,7 @@ async fn act(app: &App, event: &Event) -> Result<State> {
 async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
     let now = app.clock.now();
     app.batchers.join::<Ends>(app, Ended { id: event.id, leased_until: event.due_at, state, at: now }).await?;
-    let event_type = event.event_type.as_deref().unwrap_or("unknown");
+    let event_type = event.event_type.as_deref().filter(|said| event::TYPES.contains(said)).unwrap_or("other");
     let seconds = (now - event.received_at).as_seconds_f64();
     app.metrics.webhook_effect_seconds.with_label_values(&[event_type]).observe(seconds);
     Ok(())

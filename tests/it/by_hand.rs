@@ -295,3 +295,47 @@ async fn what_the_ledger_has_of_a_row_is_not_stopped(db: PgPool) {
     let row = transactions::find(&t.app, deposit.id()).await.expect("there");
     assert_eq!((row.state.name(), row.held_code), ("completed", None));
 }
+
+/// The payer's bank says that a payout bounced, and people credit it, before Revio says `error`.
+#[sqlx::test]
+async fn a_withdrawal_is_not_given_back_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    corrected(&t, &customer, "credit", 4_000, withdrawal).await;
+    assert_eq!(t.balance(&customer).await, (14_000, 4_000, 10_000));
+    let error = || PayoutOutcome::Error { code: "do_not_honour".to_owned() };
+    t.sim.settle_payout(t.payout_of(withdrawal), error()).expect("pending");
+    t.drive().await;
+    assert_eq!(held(&t).await, [(withdrawal, "paid_twice".to_owned())]);
+    assert_eq!(t.balance(&customer).await, (14_000, 4_000, 10_000), "given back once");
+    // Two people who have taken the credit back end it.
+    corrected(&t, &customer, "debit", 4_000, withdrawal).await;
+    for staff in [t.staff(Role::Finance).await, t.staff(Role::Admin).await] {
+        let (path, body) =
+            (format!("/v1/admin/held/{withdrawal}/resolve"), json!({"action": "release", "note": "taken back"}));
+        t.send(Method::POST, &path, Some(&t.token(&staff)), &[], Some(body)).await;
+    }
+    for _ in 0..20 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(2));
+    }
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    // Of another one Revio's word came while the credit waited for its second person.
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let other = t.withdraw(&customer, 3_000, "o").await.id();
+    t.drive().await;
+    let mut body = correction(&customer, "credit", 3_000);
+    body["transaction_id"] = json!(other);
+    t.advance(TimeDelta::seconds(1));
+    let asked = adjustments::proposed(&t, &maker, body, "o").await;
+    t.advance(TimeDelta::seconds(1));
+    t.sim.settle_payout(t.payout_of(other), error()).expect("pending");
+    t.drive().await;
+    assert_eq!((t.state(other).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    let approved = adjustments::approve(&t, &checker, asked.id(), adjustments::hash(&asked)).await;
+    assert_eq!(approved.body["state"], "initiated", "{}", approved.body);
+    assert_eq!((t.balance(&customer).await, held(&t).await.len()), ((10_000, 0, 10_000), 1));
+}

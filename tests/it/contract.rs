@@ -18,7 +18,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 static DOCUMENT: LazyLock<Value> = LazyLock::new(router::openapi);
 
 /// Each operation with its method and path.
-fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
+pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().expect("an object");
     paths.iter().flat_map(|(path, item)| {
         let item = item.as_object().expect("an object");

@@ -254,13 +254,14 @@ async fn a_name_is_changed_with_the_password_and_the_person_is_told(db: PgPool) 
     let mails = t.mailbox.to(&customer.email);
     assert_eq!(mails.iter().filter(|mail| mail.header("Subject").is_some_and(|it| it.contains("name"))).count(), 1);
     let log: Vec<(String, String)> = sqlx::query_as(
-        "select action, coalesce(before::text, '') || coalesce(after::text, '') from audit_log where action like 'user.name%' order by action",
+        "select action, coalesce(before::text, '') || coalesce(after::text, '') from audit_log
+          where action like 'user.n%' order by action",
     )
     .fetch_all(&db)
     .await
     .expect("PostgreSQL answers");
     let actions: Vec<&str> = log.iter().map(|(action, _)| action.as_str()).collect();
-    assert_eq!(actions, ["user.name_change_refused", "user.name_changed"]);
+    assert_eq!(actions, ["user.name_change_refused", "user.name_changed", "user.notifications_changed"]);
     assert!(log.iter().all(|(_, about)| !about.contains("Dube")), "{log:?}");
     t.finish().await;
 }

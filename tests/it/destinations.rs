@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::Override;
+use revio_sim::{Fault, FaultKind, Moment, Override, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -130,6 +130,25 @@ async fn a_registered_payout_that_goes_elsewhere_by_a_later_answer_is_not_execut
     t.drive().await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.payout_of(withdrawal)), ("completed", payout));
     t.finish().await;
+}
+
+/// Its execution had no answer and no effect; before it is made once more the client was given another account.
+#[sqlx::test]
+async fn a_payout_that_goes_elsewhere_by_then_is_not_executed_once_more(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
+    let withdrawal = t.withdraw(&customer, 1_000, "w").await.id();
+    t.drive().await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.set_override(Override::of(payout, "/client/bank_account", json!("62009999999")));
+    for _ in 0..30 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("submitting", 0));
+    assert_eq!(t.balance(&customer).await, (10_000, 1_000, 9_000), "still reserved");
+    assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("another bank account")));
 }
 
 /// As in the list: what cannot be decrypted is shown without it, and nobody decides about it.

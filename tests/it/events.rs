@@ -176,7 +176,7 @@ async fn a_balance_that_moves_without_a_row_is_told_when_its_transfer_is_copied(
     let bank = t.app.ledger.system(AccountCode::ProviderBalance, Currency::ZAR);
     let amount = Amount::new(700, Currency::ZAR).expect("an amount");
     let id = TransferId::of(row, Leg::Main);
-    let transfer = Transfer { id, debit: bank, credit: wallet, amount, code: TransferCode::Deposit, reference: row };
+    let transfer = Transfer::new(id, bank, wallet, amount, TransferCode::Deposit);
     t.app.ledger.open_once(&[bank, wallet]).await.expect("they can be opened");
     t.app.ledger.transfer(transfer).await.expect("it is booked");
     projector::catch_up(&t.app).await.expect("the ledger can be copied");

@@ -2,13 +2,16 @@
 //! it was given back already it is found, though no event came.
 
 use chrono::TimeDelta;
+use octoco::money::safe_mode::{self, Older};
 use octoco::money::transactions;
 use octoco::platform::permissions::Role;
 use reqwest::Method;
-use revio_sim::{Fault, FaultKind, Moment, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Override, PayoutBehaviour, PayoutOutcome, Scope};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::connections::until;
 use crate::harness::{Customer, TestApp};
 use crate::payouts::{payouts, wait};
 use crate::{reconciliation, restrictions};
@@ -63,6 +66,34 @@ async fn given_back(t: &TestApp, customer: &Customer) -> Uuid {
     assert_eq!(t.balance(customer).await, (10_000, 0, 10_000));
     t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
     withdrawal
+}
+
+/// Revio says `pending` first, as it does of each that it pays: nothing is paid twice by that, and nobody must look.
+#[sqlx::test]
+async fn one_that_begins_late_and_is_paid_is_no_payment_besides(db: PgPool) {
+    begins_late(db, PayoutOutcome::Success, ("completed", (6_000, 0, 6_000))).await;
+}
+
+#[sqlx::test]
+async fn one_that_begins_late_in_vain_changes_nothing(db: PgPool) {
+    begins_late(db, PayoutOutcome::Error { code: "x".to_owned() }, ("failed", (10_000, 0, 10_000))).await;
+}
+
+async fn begins_late(db: PgPool, outcome: PayoutOutcome, ends: (&str, (i64, i64, i64))) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (withdrawal, first) = let_go(&t, &customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::Refused));
+    wait(&t, 20).await;
+    assert_eq!(t.state(withdrawal).await, "failed");
+    t.sim.clear_faults();
+    for outcome in [PayoutOutcome::Pending, outcome] {
+        t.sim.settle_payout(first, outcome).expect("not ended");
+        t.drive().await;
+        assert!(t.held_reason(withdrawal).await.is_none());
+    }
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ends);
+    t.finish().await;
 }
 
 /// The row waits for an approval anew when it is declined.
@@ -133,4 +164,50 @@ async fn what_is_called_off_is_not_given_back_while_revio_pays_it_all_the_same(d
         t.drive().await;
         assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     }
+}
+
+/// What nobody has executed may have ended by a word that we do not know: two people need not wait for weeks to give the money back.
+#[sqlx::test]
+async fn one_whose_time_passed_under_an_unknown_word_is_given_back_by_two(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, staff) = (t.customer_with(10_000).await, t.staff(Role::Finance).await);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    restrictions::act(&t, &staff, &customer, "freeze").await;
+    t.drive().await;
+    t.sim.set_override(Override::of(t.payout_of(withdrawal), "/status", json!("expired")));
+    t.advance(TimeDelta::minutes(16));
+    restrictions::act(&t, &staff, &customer, "unfreeze").await;
+    wait(&t, 60).await;
+    assert_eq!(t.state(withdrawal).await, "reserved", "nobody has executed it");
+    assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("expired")));
+    t.stay_signed_in().await;
+    for person in [staff, t.staff(Role::Admin).await] {
+        let (path, body) =
+            (format!("/v1/admin/held/{withdrawal}/resolve"), json!({"action": "release", "note": "asked Revio"}));
+        let answer = t.send(Method::POST, &path, Some(&t.token(&person)), &[], Some(body)).await;
+        assert_eq!(answer.status, reqwest::StatusCode::OK, "{}", answer.body);
+    }
+    wait(&t, 5).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 0);
+}
+
+/// An operator is told that nothing is paid, while a step asks whether another payout has paid already.
+#[sqlx::test]
+async fn no_payout_begins_after_the_safe_mode_though_it_was_looked_at_before(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (withdrawal, first) = let_go(&t, &customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
+    wait(&t, 18).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("reserved", None));
+    t.sim.clear_faults();
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::Slow { millis: 2_000 }).of_object(first));
+    t.advance(TimeDelta::minutes(1));
+    let enters = async {
+        until("another one is registered", || payouts(&t, withdrawal) == 2).await;
+        safe_mode::enter(&t.app, &t.app.db, Older::Ledger, "the ledger is behind").await.expect("entered");
+    };
+    tokio::join!(t.drive(), enters);
+    assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 0));
 }

@@ -136,3 +136,37 @@ async fn the_news_of_many_accounts_do_not_fill_a_mailbox_that_nobody_has_proven(
     assert_eq!(new_device(&emails[5]), 1, "whoever has proven the address is told all the same");
     t.finish().await;
 }
+
+/// Somebody has the password, and fills what the mailbox may get with accounts of his own: the owner hears of the new device all the same.
+#[sqlx::test]
+async fn the_news_of_an_account_is_not_lost_to_what_others_open_with_its_mailbox(db: PgPool) {
+    let settings = [("NOTICE_MAILS", "on"), ("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")];
+    let t = TestApp::with(db, &settings).await;
+    let email = "victim@corp.example";
+    let signed_in = async |email: &str, register: bool| {
+        let from = format!("2001:db8:{:x}:{:x}::7", rand::random::<u16>(), rand::random::<u16>());
+        let headers = [("X-Forwarded-For", from.as_str())];
+        if register {
+            let body = json!({"email": email, "password": PASSWORD, "full_name": "Anna"});
+            let registered = t.send(Method::POST, "/v1/auth/register", None, &headers, Some(body)).await;
+            assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.body);
+        }
+        let body = json!({"email": email, "password": PASSWORD});
+        let login = t.send(Method::POST, "/v1/auth/login", None, &headers, Some(body)).await;
+        assert_eq!(login.status, StatusCode::OK, "{}", login.body);
+        while t.send_mails().await > 0 {}
+    };
+    let new_device = || {
+        let mails = t.mailbox.to(email);
+        mails.iter().filter(|mail| mail.header("Subject").is_some_and(|text| text.contains("new device"))).count()
+    };
+    signed_in(email, true).await;
+    let before = new_device();
+    t.advance(TimeDelta::hours(25));
+    for number in 0..4 {
+        signed_in(&format!("victim+{number}@corp.example"), true).await;
+    }
+    signed_in(email, false).await;
+    assert_eq!(new_device(), before + 1);
+    t.finish().await;
+}

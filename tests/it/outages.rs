@@ -19,12 +19,13 @@ use crate::harness::{PATIENCE, TestApp};
 fn outages() -> Vec<FaultKind> {
     let answers = [200, 302, 400, 401, 403, 404, 408, 409, 410, 500, 503].map(|status| FaultKind::Answer { status });
     let lines = [200, 400, 404].map(|status| FaultKind::Text { status });
+    let nothing = [400, 404, 409, 422].map(|status| FaultKind::Empty { status });
     let others = [
         FaultKind::BadGateway(Moment::Before),
         FaultKind::RateLimited { retry_after_secs: 20 },
         FaultKind::Reset(Moment::Before),
     ];
-    answers.into_iter().chain(lines).chain(others).collect()
+    answers.into_iter().chain(lines).chain(nothing).chain(others).collect()
 }
 
 #[sqlx::test]

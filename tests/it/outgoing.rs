@@ -4,6 +4,7 @@
 
 mod addresses;
 mod endpoints;
+mod kept;
 mod receiver;
 mod slow;
 

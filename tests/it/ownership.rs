@@ -76,6 +76,8 @@ async fn the_service_works_as_a_role_that_owns_nothing_and_postgresql_refuses_it
         "set session_replication_role = replica",
         "drop schema public cascade",
         "create table public.mine (id int)",
+        "create temp table audit_log (like public.audit_log)",
+        "create function pg_temp.own() returns int language sql return 1",
         "select grant_to_service(current_user)",
         "delete from _sqlx_migrations",
     ] {
@@ -83,6 +85,11 @@ async fn the_service_works_as_a_role_that_owns_nothing_and_postgresql_refuses_it
         let code = refused.as_database_error().and_then(|error| error.code()).expect("of the database").into_owned();
         assert_eq!(code, "42501", "{statement}: {refused}");
     }
+    // The other lock on the same door: what runs as the owner looks at nobody's temporary tables.
+    let open = "select array(select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+         where p.prosecdef and n.nspname !~ '^pg_' and not coalesce(array_to_string(p.proconfig, ' ') ~ 'search_path=.*pg_temp$', false))";
+    let open: Vec<String> = sqlx::query_scalar(open).fetch_one(&db).await.expect("PostgreSQL answers");
+    assert_eq!(open, Vec::<String>::new(), "a search path that does not end with pg_temp begins with it");
     service.close().await;
     role.drop_it(&db).await;
 }

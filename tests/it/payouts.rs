@@ -29,15 +29,19 @@ pub(crate) fn payouts(t: &TestApp, withdrawal: Uuid) -> usize {
 async fn executions_that_take_effect_late_pay_once_however_late(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(100_000).await;
-    for (number, secs) in [30_u32, 300, 1_200, 4_000].into_iter().enumerate() {
-        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::LateEffect { secs, status: 502 }));
+    let late = |secs| FaultKind::LateEffect { secs, status: 502 };
+    let in_words = |secs| FaultKind::LateConflict { secs };
+    let faults =
+        [(30, late(30)), (300, late(300)), (1_200, late(1_200)), (4_000, late(4_000)), (1_200, in_words(1_200))];
+    for (number, (secs, fault)) in faults.into_iter().enumerate() {
+        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, fault));
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         wait(&t, 120).await;
         assert_eq!(payouts(&t, withdrawal), 1, "{secs} s");
         assert_eq!(t.state(withdrawal).await, "completed", "{secs} s: {:?}", t.held_reason(withdrawal).await);
     }
     let totals = t.sim.totals("ZAR");
-    assert_eq!((totals.paid_out, totals.paid_out_count), (16_000, 4));
+    assert_eq!((totals.paid_out, totals.paid_out_count), (20_000, 5));
     t.finish().await;
 }
 

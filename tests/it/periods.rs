@@ -456,3 +456,29 @@ async fn a_death_between_any_two_effects_closes_a_month_once_or_not_at_all(db: P
     assert_eq!(closings, 1);
     books.t.finish_with_held().await;
 }
+
+/// What a file has just said opens in the next run; and a file from before a day's end is of a part of it.
+#[sqlx::test]
+async fn neither_what_one_run_alone_has_found_nor_half_a_day_closes_a_month(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, .. } = &books;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let last = run(t, month.last_day()).await;
+    let once = found(t, last, "critical", month.first_day()).await;
+    let seen_once = "update breaks set state = 'timing', sightings = 1 where id = $1";
+    sqlx::query(seen_once).bind(once).execute(&db).await.expect("written");
+    let refused = books.close(*month, &[once]).await;
+    assert_eq!(lacking(&refused), ["breaks"]);
+    assert!(refused.body.to_string().contains("wait for the next"), "{}", refused.body);
+    sqlx::query("delete from breaks").execute(&db).await.expect("gone");
+    let noon = days::end(&t.app, month.last_day()).await.expect("a moment") - TimeDelta::hours(12);
+    let imported = async |at: chrono::DateTime<chrono::Utc>, by_fetch: bool| {
+        let sql = "update statement_files set imported_at = $1, provider_id = case when $2 then gen_random_uuid() end";
+        sqlx::query(sql).bind(at).bind(by_fetch).execute(&db).await.expect("written");
+    };
+    imported(noon, false).await;
+    assert_eq!(lacking(&books.close(*month, &[]).await), ["statements"]);
+    imported(noon, true).await;
+    assert_eq!(books.close(*month, &[]).await.status, StatusCode::OK, "what Revio made is whole");
+}

@@ -311,6 +311,14 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
             .await
             .expect("PostgreSQL answers");
     assert_eq!(held, 0);
+    // What comes later goes once it has had its effect.
+    t.sim.raise_event(t.payout_of(withdrawal_of(&t, &customer).await), "payout.pending").expect("it is there");
+    t.drive().await;
+    let kept = "select count(*) from webhook_logs where content is not null and object_id in (select provider_id from transactions)";
+    let kept = async || sqlx::query_scalar::<_, i64>(kept).fetch_one(&db).await.expect("PostgreSQL answers");
+    assert_eq!(kept().await, 1);
+    assert!(octoco::books::personal_data::prune(&t.app).await.is_ok_and(|more| !more));
+    assert_eq!(kept().await, 0);
     assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(t.get(&customer, "/v1/me").await.status, StatusCode::UNAUTHORIZED, "its tokens are void at once");
     let again = json!({"email": customer.email, "password": PASSWORD, "full_name": "Thandi Nkosi"});

@@ -57,14 +57,7 @@ impl Traffic {
             let (wallet, receivable) = self.wallets[self.random.random_range(0..self.wallets.len())];
             let amount = Amount::new(self.random.random_range(0..10_000), Currency::ZAR).expect("an amount");
             let row = t.app.clock.row_id();
-            let leg = |leg, debit, credit, code| Transfer {
-                id: TransferId::of(row, leg),
-                debit,
-                credit,
-                amount,
-                code,
-                reference: row,
-            };
+            let leg = |leg, debit, credit, code| Transfer::new(TransferId::of(row, leg), debit, credit, amount, code);
             let reserve = leg(Leg::Main, wallet, provider, TransferCode::Withdrawal);
             match self.random.random_range(0..8) {
                 // The wallet may not cover it: then it is refused and not recorded.

@@ -146,14 +146,8 @@ async fn book(
     let accounts = [debit, credit].map(|code| ledger.system(code, Currency::ZAR));
     ledger.open(&accounts).await.expect("opened");
     let row = t.app.clock.row_id();
-    let transfer = Transfer {
-        id: TransferId::of(row, Leg::Main),
-        debit: accounts[0],
-        credit: accounts[1],
-        amount: Amount::new(minor, Currency::ZAR).expect("an amount"),
-        code,
-        reference: row,
-    };
+    let amount = Amount::new(minor, Currency::ZAR).expect("an amount");
+    let transfer = Transfer::new(TransferId::of(row, Leg::Main), accounts[0], accounts[1], amount, code);
     match part {
         "at once" => ledger.transfer(transfer).await.expect("booked"),
         part => {
@@ -290,14 +284,10 @@ async fn after_every_flow_and_journal_the_views_say_what_the_ledger_says(db: PgP
     );
     assert_eq!(fees.await, "true");
     // A payout's fee has the deposit's code and leg; the row's first transfer tells them apart.
-    let fee = Transfer {
-        id: TransferId::of(paid, Leg::ProviderFee),
-        debit: t.app.ledger.provider_fees(Currency::ZAR),
-        credit: t.app.ledger.provider_balance(Currency::ZAR),
-        amount: Amount::new(500, Currency::ZAR).expect("an amount"),
-        code: TransferCode::ProviderFee,
-        reference: paid,
-    };
+    let (fees, balance) = (t.app.ledger.provider_fees(Currency::ZAR), t.app.ledger.provider_balance(Currency::ZAR));
+    let amount = Amount::new(500, Currency::ZAR).expect("an amount");
+    let id = TransferId::of(paid, Leg::ProviderFee);
+    let fee = Transfer::new(id, fees, balance, amount, TransferCode::ProviderFee);
     t.app.ledger.transfer(fee).await.expect("booked");
     assert_is_what_the_ledger_says(&t).await;
     let booked = "select string_agg(kind || ' ' || booked, ', ' order by kind) from reporting.fees";

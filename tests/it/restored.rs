@@ -1,6 +1,7 @@
 //! PostgreSQL is put back to an earlier moment while the ledger and Revio go on: nothing is paid again, what the ledger knows of a row the
 //! row is reminded of, and what is lost is listed until an operator has looked. Or the ledger is, and nothing is paid either.
 
+mod cleared;
 mod copies;
 mod lost;
 mod returned;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::adjustments;
 use crate::harness::TestApp;
+use crate::journals;
 use crate::statement_differences::{NOTHING, compare, finish, kinds, only};
 use crate::statement_files::{deposits, file, uploaded};
 
@@ -143,4 +144,36 @@ async fn a_correction_through_the_bank_may_be_of_the_files_day_or_of_a_later_one
     bring("760.00", "2026-03-02").await;
     assert!(differs().await);
     finish(t).await;
+}
+
+/// The day on which the bank pays an invoice is not the invoice's: until its line is there, the balance is right with it and without.
+#[sqlx::test]
+async fn an_invoice_that_the_bank_has_not_paid_yet_is_no_difference(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.advance(TimeDelta::days(6));
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    for (kind, amount, reference) in [("own_funds_in", 1_000_000, "FUNDS-1"), ("provider_invoice", 7_500, "INVOICE-77")]
+    {
+        let mut body = journals::entry(kind, amount);
+        body["account"] = if kind == "provider_invoice" { json!("bank") } else { json!(null) };
+        body["evidence"]["reference"] = json!(reference);
+        let booked = journals::booked(&t, &maker, &checker, body, reference).await;
+        assert_eq!(booked.body["state"], "completed", "{}", booked.body);
+    }
+    let import = async |lines: &str| {
+        t.app.clock.advance(TimeDelta::milliseconds(1));
+        uploaded(&t, &maker, "source=bank&unit=major", format!("Date,Description,Amount,Balance\n{lines}")).await;
+        kinds(&t).await
+    };
+    assert_eq!(
+        import("2026-03-02,FUNDS-1 own funds,10000.00,10000.00\n2026-03-03,interest,0.00,10000.00\n").await,
+        NOTHING
+    );
+    assert_eq!(import("2026-03-05,Revio INVOICE-77,-75.00,9925.00\n").await, NOTHING);
+    // Two files with one difference are one that people have decided about.
+    assert_eq!(import("2026-03-06,nothing,0.00,9920.00\n").await, ["bank_balance"]);
+    let before = only(&t).await.observed;
+    assert_eq!(import("2026-03-07,nothing,0.00,9920.00\n").await, ["bank_balance"]);
+    assert_eq!(only(&t).await.observed, before);
+    t.finish().await;
 }

@@ -319,7 +319,7 @@ async fn a_period_with_too_many_lines_is_for_a_file(db: PgPool) {
             .map(|_| {
                 let row = t.app.clock.row_id();
                 let id = TransferId::of(row, Leg::Main);
-                Transfer { id, debit: provider, credit: wallet, amount, code: TransferCode::Deposit, reference: row }
+                Transfer::new(id, provider, wallet, amount, TransferCode::Deposit)
             })
             .collect();
         t.app.ledger.transfer_linked(&chain).await.expect("booked");

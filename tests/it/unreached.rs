@@ -288,6 +288,50 @@ async fn a_call_that_is_not_there_or_not_open_to_us_keeps_nothing_from_a_person(
     t.finish_with_held().await;
 }
 
+/// A key that is not taken any more is no row's fault, and an operator must hear of it; nobody gets a deposit that cannot be paid.
+#[sqlx::test]
+async fn a_key_that_is_not_taken_any_more_is_an_outage(db: PgPool) {
+    let_in_no_more(db, 401).await;
+}
+
+#[sqlx::test]
+async fn a_key_that_lost_its_rights_is_an_outage(db: PgPool) {
+    let_in_no_more(db, 403).await;
+}
+
+async fn let_in_no_more(db: PgPool, status: u16) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    for key in ["a", "b", "c", "d"] {
+        t.deposit(&customer, 500, key).await;
+        t.withdraw(&customer, 1_000, &format!("w{key}")).await;
+    }
+    t.sim.set_fault(Fault::chance(1.0, Scope::AnyCall, FaultKind::Answer { status }));
+    let mut paused = (false, false);
+    let mut refused = String::new();
+    for minute in 0..20 {
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        paused.0 |= t.app.revio.purchases_paused().is_some();
+        paused.1 |= t.app.revio.payouts_paused().is_some();
+        // The first new one is tried, and has no link yet.
+        if t.app.revio.purchases_paused().is_some() && refused.is_empty() {
+            let answer = t.deposit(&customer, 500, &format!("late{minute}")).await;
+            refused = if answer.status == StatusCode::CREATED { String::new() } else { answer.code().to_owned() };
+        }
+    }
+    assert_eq!((paused, refused.as_str()), ((true, true), "provider_unavailable"), "{status}");
+    t.sim.clear_faults();
+    for _ in 0..10 {
+        t.advance(TimeDelta::minutes(3));
+        t.drive().await;
+    }
+    let held = "select count(*) from transactions where held_reason is not null";
+    let held: i64 = sqlx::query_scalar(held).fetch_one(&t.app.db).await.expect("PostgreSQL answers");
+    assert_eq!((held, t.sim.totals("ZAR").paid_out_count), (0, 4), "{status}");
+    t.finish().await;
+}
+
 /// A copy of Revio's that is behind, or an object that nobody has.
 #[sqlx::test]
 async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_nothing_of_ours_in_the_end(db: PgPool) {
@@ -303,19 +347,21 @@ async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_not
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     let unknown =
         json!({"type": "payout", "event_type": "payout.success", "is_test": true, "id": Uuid::now_v7()}).to_string();
-    let (signature, url) = (t.sim.sign(unknown.as_bytes()), format!("{}/v1/webhooks/revio", t.url));
-    let sent = t.http.post(url).header("X-Signature", signature).body(unknown).send().await.expect("an answer");
-    assert_eq!(sent.status(), StatusCode::OK);
+    let of_money = json!({"type": "purchase", "event_type": "purchase.settled", "is_test": true, "id": Uuid::now_v7()});
+    for event in [unknown, of_money.to_string()] {
+        let (signature, url) = (t.sim.sign(event.as_bytes()), format!("{}/v1/webhooks/revio", t.url));
+        let sent = t.http.post(url).header("X-Signature", signature).body(event).send().await.expect("an answer");
+        assert_eq!(sent.status(), StatusCode::OK);
+    }
     for _ in 0..30 {
         t.drive().await;
         t.advance(TimeDelta::minutes(1));
     }
     let of = |kind: &'static str| sqlx::query_scalar("select state from webhook_logs where event_type = $1").bind(kind);
-    let (paid, other): (String, String) = (
-        of("purchase.paid").fetch_one(&t.app.db).await.expect("answers"),
-        of("payout.success").fetch_one(&t.app.db).await.expect("answers"),
-    );
-    assert_eq!((paid.as_str(), other.as_str()), ("done", "ignored"));
+    for (kind, state) in [("purchase.paid", "done"), ("payout.success", "ignored"), ("purchase.settled", "dead")] {
+        let found: String = of(kind).fetch_one(&t.app.db).await.expect("answers");
+        assert_eq!(found, state, "{kind}: that money came is nothing that is forgotten");
+    }
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 500, "it was there after all");
 }
 

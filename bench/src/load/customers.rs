@@ -145,13 +145,7 @@ impl Customers {
 }
 
 async fn credit(app: &App, user: Uuid, row: Uuid) -> Result<(), BoxError> {
-    let transfer = Transfer {
-        id: TransferId::of(row, Leg::Main),
-        debit: app.ledger.provider_balance(Currency::ZAR),
-        credit: Account::wallet(user, Currency::ZAR),
-        amount: Amount::new(DEPOSITED, Currency::ZAR)?,
-        code: TransferCode::Deposit,
-        reference: row,
-    };
-    Ok(app.ledger.transfer(transfer).await?)
+    let (id, amount) = (TransferId::of(row, Leg::Main), Amount::new(DEPOSITED, Currency::ZAR)?);
+    let (provider, wallet) = (app.ledger.provider_balance(Currency::ZAR), Account::wallet(user, Currency::ZAR));
+    Ok(app.ledger.transfer(Transfer::new(id, provider, wallet, amount, TransferCode::Deposit)).await?)
 }

@@ -36,7 +36,7 @@ impl run::Caller for Caller {
             false => (provider, wallet, TransferCode::Deposit),
         };
         let amount = Amount::new(100, Currency::ZAR)?;
-        let transfer = Transfer { id: TransferId::of(row, Leg::Main), debit, credit, amount, code, reference: row };
+        let transfer = Transfer::new(TransferId::of(row, Leg::Main), debit, credit, amount, code);
         let done = match self.reserves {
             true => ledger.reserve_within(transfer, LIMIT).await,
             false => ledger.transfer(transfer).await,

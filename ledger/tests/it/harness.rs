@@ -90,7 +90,7 @@ pub(crate) fn withdrawal(ledger: &Ledger, row: Uuid, wallet: Account, minor: i64
 
 pub(crate) fn transfer(id: TransferId, debit: Account, credit: Account, minor: i64, code: TransferCode) -> Transfer {
     let amount = Amount::new(minor, debit.currency).expect("a valid amount");
-    Transfer { id, debit, credit, amount, code, reference: id.row() }
+    Transfer::new(id, debit, credit, amount, code)
 }
 
 /// (posted, pending, available)

@@ -15,4 +15,5 @@ mod races;
 mod reading;
 mod refusals;
 mod server;
+mod suspense_items;
 mod velocity_limit;

@@ -42,6 +42,7 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request,
         Some(FaultKind::Answer { status }) => page(status),
         Some(FaultKind::Text { status }) => text(status),
         Some(FaultKind::Blank { status }) => blank(status),
+        Some(FaultKind::Empty { status }) => known(status).into_response(),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
         Some(FaultKind::BadGateway(Moment::After)) => {
             next.run(request).await;
@@ -77,8 +78,18 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request,
             next.run(request).await;
             no_answer()
         }
-        Some(FaultKind::LateExecution { secs }) => late(request, next, (secs, 0)).await,
-        Some(FaultKind::LateEffect { secs, status }) => late(request, next, (secs, status)).await,
+        Some(FaultKind::LateExecution { secs }) => {
+            put_off(request, next, secs).await;
+            no_answer()
+        }
+        Some(FaultKind::LateEffect { secs, status }) => {
+            put_off(request, next, secs).await;
+            if status == NO_ANSWER { no_answer() } else { page(status) }
+        }
+        Some(FaultKind::LateConflict { secs }) => {
+            put_off(request, next, secs).await;
+            ApiError::of(StatusCode::CONFLICT, "conflict", "The payout is being executed.").into_response()
+        }
         Some(FaultKind::StaleRead { secs }) => {
             request.extensions_mut().insert(Struck { stale_secs: secs.into(), late_secs: None });
             next.run(request).await
@@ -89,10 +100,9 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request,
 }
 
 /// The handler puts the call off; what it answers is not sent.
-async fn late(mut request: Request, next: Next, (secs, status): (u32, u16)) -> Response {
+async fn put_off(mut request: Request, next: Next, secs: u32) {
     request.extensions_mut().insert(Struck { late_secs: Some(secs.into()), stale_secs: 0 });
     next.run(request).await;
-    if status == NO_ANSWER { no_answer() } else { page(status) }
 }
 
 /// Which calls a fault may be narrowed to.

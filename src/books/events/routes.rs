@@ -63,7 +63,7 @@ impl EventsQuery {
 #[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = [])),
     params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was heard", pattern = "^[0-9]{0,17}$")),
     responses((status = 200, content_type = "text/event-stream", body = String, description = "Events, one after the other",
-        example = "id: 1772442000000000\nevent: balance.updated\ndata: {\"currency\":\"ZAR\",\"posted\":150000,\"pending\":0,\"available\":150000}\n\n"),
+        example = "id: 1772442000000000\nevent: balance.updated\ndata: {\"currency\":\"ZAR\",\"posted\":150000,\"pending\":0,\"available\":150000,\"owed\":0,\"limits\":{\"once\":50000000,\"daily\":100000000,\"used\":0,\"remaining\":100000000}}\n\n"),
         Problems))]
 async fn events(
     State(app): State<App>,

@@ -21,6 +21,9 @@ use crate::webhooks::{inbox, outgoing};
 /// What was asked for longer ago is asked for anew.
 const ASKED_FOR: TimeDelta = TimeDelta::days(7);
 
+/// Objects in one statement.
+const PRUNED_AT_ONCE: i64 = 1_000;
+
 /// What a call came to.
 pub struct Done {
     pub erasure: Erasure,
@@ -72,6 +75,13 @@ pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Re
     tx.commit().await?;
     ended.announce(app);
     Ok(Done { erasure, erased: true })
+}
+
+/// What Revio tells of somebody who was erased meanwhile goes as well, once it has had its effect. Whether there is more.
+pub async fn prune(app: &App) -> Result<bool> {
+    let objects = store::told_of_erased(&app.db, PRUNED_AT_ONCE).await?;
+    inbox::empty_about(&app.db, &objects).await?;
+    Ok(i64::try_from(objects.len()).is_ok_and(|found| found >= PRUNED_AT_ONCE))
 }
 
 /// Whether somebody else has asked for this before, and both may: who asks has had the role ever since, who does it for a day, and neither

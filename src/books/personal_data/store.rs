@@ -104,6 +104,22 @@ pub(super) async fn provider_ids(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx
     ids.fetch_all(db).await
 }
 
+/// Objects of people who were erased, of which an event that ended since still says who they were.
+pub(super) async fn told_of_erased(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        r#"with objects as (
+               select t.provider_id as id from erasures e join transactions t on t.user_id = e.user_id
+                where e.erased_at is not null and t.provider_id is not null
+               union
+               select o.id from erasures e join transactions t on t.user_id = e.user_id join provider_objects o on o.transaction_id = t.id
+                where e.erased_at is not null)
+           select distinct w.object_id as "id!" from objects o join webhook_logs w on w.object_id = o.id
+            where w.content is not null and w.state not in ('pending', 'dead') limit $1"#,
+        limit
+    );
+    ids.fetch_all(db).await
+}
+
 /// Whether a person has still to decide about something of theirs: a held row, money in suspense, a journal, a dead letter
 /// about one of these objects of Revio's; or something is owed in one of these accounts, as far as the ledger is copied.
 pub(super) async fn is_open(

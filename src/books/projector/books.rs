@@ -143,6 +143,7 @@ mod tests {
             currency: Currency::ZAR,
             code: 20,
             reference: row,
+            half_of_item: 0,
             timestamp: u64::from(number),
             kind,
         }

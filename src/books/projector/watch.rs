@@ -14,6 +14,7 @@ use super::books::nanoseconds;
 use super::store::{self, TransferRow};
 use crate::app::App;
 use crate::money::safe_mode::{self, Older};
+use crate::money::suspense;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
@@ -44,6 +45,9 @@ pub async fn watch(app: &App) -> Result<bool> {
             app.ledger_checked.store(true, Ordering::Release);
             tracing::info!("the copy of the ledger is complete up to the start of this process");
         }
+    }
+    if safe_mode::is_on(app).await? {
+        suspense::remember_open(app).await?;
     }
     Ok(false)
 }

@@ -6,7 +6,7 @@
 //! | `copy` | the copy of the ledger has every transfer of it |
 //! | `runs` | each day has its finished daily reconciliation |
 //! | `statements` | files of Revio's are of each day, and a finished run has compared them |
-//! | `breaks` | no critical one of it is open; the others are accepted, each by its id |
+//! | `breaks` | no critical one of it is open; the others are accepted, each by its id; none was found by the last run alone |
 //!
 //! Days before the books began, in the first month, need no run and no statement.
 
@@ -20,6 +20,7 @@ use super::store::{self, OpenBreak, Period};
 use super::{Month, Span, missing};
 use crate::app::App;
 use crate::finance::days;
+use crate::finance::reconciliation::breaks;
 use crate::finance::statement_files::{Source, comparing};
 use crate::finance::trial_balance::{self, CLOCK_MARGIN};
 use crate::platform::error::{Error, FieldError, Result};
@@ -89,6 +90,12 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
     let unaccepted: Vec<String> = open.iter().filter(unaccepted).map(|found| found.id.to_string()).collect();
     if !unaccepted.is_empty() {
         lack("breaks", format!("{} are open: resolve them, or name them in accepts", named(&unaccepted)));
+    }
+    // What the last file says may be right or under way: the next run says which.
+    let seen_once = breaks::seen_once(app, span.end).await?;
+    if !seen_once.is_empty() {
+        let named = named(&seen_once.iter().map(Uuid::to_string).collect::<Vec<_>>());
+        lack("breaks", format!("{named} were found by one run alone: wait for the next"));
     }
     if lacks.is_empty() { Ok(last) } else { Err(Error::PeriodNotReady(lacks)) }
 }

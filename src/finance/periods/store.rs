@@ -350,7 +350,7 @@ pub(super) async fn open_items(db: impl PgExecutor<'_>, zone: &str, cut: i64) ->
             cross join lateral (
                  select min(x.first) as first, sum(x.moved)::bigint as remaining
                    from (select i.id union
-                         select coalesce(c.transaction_id, c.journal_id) from suspense_clearings c
+                         select coalesce(c.transaction_id, c.journal_id, c.forgotten_id) from suspense_clearings c
                           where c.item_id = i.id and c.provider_id is null) r
                   cross join lateral (
                         -- An aggregate of one row's transfers: a join with accounts here would read the whole copy for each item.

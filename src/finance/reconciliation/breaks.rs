@@ -256,6 +256,16 @@ pub(super) async fn skip(app: &App, run: Uuid, known: &Break) -> Result<()> {
     Ok(store::set_skipped(&app.db, known.id, run).await?)
 }
 
+/// What differs since before then, is not under way any more, and was found by one run alone, in which nothing opens. The critical and the high
+/// ones.
+pub async fn seen_once(app: &App, before: DateTime) -> Result<Vec<Uuid>> {
+    let now = app.clock.now();
+    let of_weight = |found: &Break| matches!(found.severity, Severity::Critical | Severity::High);
+    let found = store::seen_once(&app.db, before).await?.into_iter();
+    let over = found.filter(|found| of_weight(found) && found.kind.rule().window.is_over(found.since, now));
+    Ok(over.map(|found| found.id).collect())
+}
+
 /// What it has not looked at: what is live, sums that people have resolved, and once a day what Revio was to correct.
 pub(super) async fn unseen(app: &App, run: &Run, after: Uuid, limit: i64) -> Result<Vec<Break>> {
     let daily = (run.kind == RunKind::Daily).then(|| app.clock.now());
@@ -359,6 +369,9 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
         return Err(Error::StaleState);
     }
     approvals::require_maker(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
+    if *code == Code::ProviderError && !known.kind.may_be_anothers() {
+        return Err(Error::field("code", "is for what Revio or the bank can correct, which this is not"));
+    }
     let named = journal_id.is_some() || adjustment_id.is_some();
     let must_be_booked = *code == Code::Booked || (*code == Code::OurError && known.is_about_money());
     if must_be_booked && !named {

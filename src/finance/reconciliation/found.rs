@@ -159,6 +159,11 @@ impl BreakType {
         }
     }
 
+    /// Whether Revio, or the bank, may put it right: our own ledger nobody else does, nor what our own decisions come to.
+    pub(super) fn may_be_anothers(self) -> bool {
+        self.rule().leg != ReconciliationLeg::Inside && self != Self::PositionShort
+    }
+
     /// Whose it is: what is critical goes to whoever is on call, what is inside to engineering, the rest to finance.
     pub fn owner(self) -> Owner {
         let rule = self.rule();

@@ -2,7 +2,7 @@
 //! /v1/admin/reconciliation/breaks/{id}`, `POST /v1/admin/reconciliation/breaks/{id}/assign`, `/note`, `/resolve`, `/accept`.
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,10 @@ use super::report::{self, Report};
 use super::run::{Run, RunKind, RunState};
 use super::runs;
 use crate::app::App;
+use crate::finance::trial_balance;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Result, Wrong};
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
+use crate::platform::http::{Asked, Fields, Json, Page, Path, Query, download::Parts, located, page, page_query};
 use crate::platform::permissions::{ReconciliationRead, ReconciliationResolve, ReconciliationRun};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
 
@@ -346,28 +347,27 @@ fn accepted(run: Run) -> impl IntoResponse {
 /// `reconciliation.read`.
 #[utoipa::path(get, path = "/v1/admin/reconciliation/runs/{id}", tag = "staff",
     security(("bearer" = ["reconciliation.read"])), params(("id" = Uuid, Path), FormatQuery),
-    responses((status = 200, content((Report = "application/json"), (String = "text/csv"))),
+    responses((status = 200, content((Report = "application/json"), (String = "text/csv"))), Parts,
         (status = 202, body = RunView, description = "There is no report: it is not finished, or has failed"), Problems))]
 async fn show_run(
     State(app): State<App>,
     _staff: Staff<ReconciliationRead>,
     Path(id): Path<Uuid>,
     Query(query): Query<FormatQuery>,
+    asked: Asked,
 ) -> Result<Response> {
     let mut fields = Fields::of_query();
     let format = fields.word("format", query.format.as_deref()).unwrap_or(Format::Json);
     fields.finish()?;
     let run = runs::find(&app, id).await?;
     let Some(report) = runs::stored_report(&app, run.id).await? else { return Ok(accepted(run).into_response()) };
-    if format == Format::Json {
-        return Ok(([(header::CONTENT_TYPE, "application/json")], report).into_response());
-    }
-    let csv = report::csv(&report::read(&report)?)?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"reconciliation-{id}.csv\"")),
-    ];
-    Ok((headers, csv).into_response())
+    let file = match format {
+        Format::Json => trial_balance::routes::json(report),
+        Format::Csv => {
+            trial_balance::routes::csv(format!("reconciliation-{id}.csv"), report::csv(&report::read(&report)?)?)
+        }
+    };
+    Ok(file.answer(&asked))
 }
 
 /// Breaks

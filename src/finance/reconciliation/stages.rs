@@ -2,7 +2,7 @@
 //! call, whatever came of it: what a stage did is in the checkpoint or harmless to do again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
@@ -30,6 +30,8 @@ const AGAIN: i64 = 20;
 const ACCOUNTS: i64 = 1_000;
 /// So often a look that fails is tried, a step each.
 const LOOK_TRIES: i64 = 5;
+/// How long a step goes on to the next look: what it has looked at is written down long before the task is cut off.
+const STEP_MAX: Duration = Duration::from_secs(30);
 /// The copy may be so far behind.
 const LAG_MAX: TimeDelta = TimeDelta::seconds(60);
 /// What is compared line by line with all balances at once; what takes longer is left to `octoco rebuild-read-model --verify`.
@@ -335,6 +337,7 @@ async fn ask(app: &App, run: &Run, at: &mut Checkpoint, which: Which) -> Result<
     };
     let ids = provider::rows_after(app, run, which, after, CALLS).await?;
     let turn_is_over = ids.is_empty();
+    let began = Instant::now();
     for id in &ids {
         if at.calls >= until {
             break;
@@ -347,6 +350,9 @@ async fn ask(app: &App, run: &Run, at: &mut Checkpoint, which: Which) -> Result<
         at.count("asked", 1);
         (at.calls, at.after) = (at.calls.saturating_add(1), *id);
         app.crash.at("reconciliation.asked")?;
+        if began.elapsed() > STEP_MAX {
+            break;
+        }
     }
     if !turn_is_over && at.calls < until {
         return Ok(Outcome::Again);
@@ -407,7 +413,8 @@ async fn other_legs(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLe
 /// Each break that is known and was not seen in this run is looked at by itself.
 async fn unseen(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
     let known = breaks::unseen(app, run, at.after, AGAIN).await?;
-    for one in &known {
+    let began = Instant::now();
+    for one in known.iter().take_while(|_| began.elapsed() <= STEP_MAX) {
         let by_statement = Found::is_by_statement(&one.fingerprint) && run.has(one.kind.rule().leg);
         let looked_at = |other: &OtherLeg| run.has(other.leg) && other.types.contains(&one.kind);
         // What such a leg does not find any more is gone, if it has told all.
@@ -445,21 +452,23 @@ async fn apart(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
 
 async fn look_again(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     let suspects = breaks::suspects(app, run.id, at.after, AGAIN).await?;
-    for suspect in &suspects {
+    let began = Instant::now();
+    for suspect in suspects.iter().take_while(|_| began.elapsed() <= STEP_MAX) {
         match look(app, run, at, suspect).await? {
             Look::Unknown => {}
             look => tell(app, run, suspect, look).await?,
         }
         at.after = suspect.id;
+        at.count("looked_at_again", 1);
         app.crash.at("reconciliation.looked_again")?;
     }
-    at.count("looked_at_again", suspects.len());
     Ok(if suspects.is_empty() { Outcome::Done } else { Outcome::Again })
 }
 
 async fn heal(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     let healable = breaks::healable(app, run.id, at.after, CALLS).await?;
-    for one in &healable {
+    let began = Instant::now();
+    for one in healable.iter().take_while(|_| began.elapsed() <= STEP_MAX) {
         // Whatever comes of it, the next one has its turn.
         at.after = one.id;
         healing::heal(app, run, one).await?;

@@ -255,11 +255,13 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
         let later = store::bank_after(&app.db, days::zone(app), currency.code(), file.day).await?;
         let bank = app.ledger.balance(app.ledger.system(AccountCode::Bank, currency)).await?;
         let expected = bank.posted().saturating_sub(later.posted).saturating_sub(later.top_ups_in_transit);
-        if [expected, expected.saturating_sub(later.corrected)].contains(&file.closing) {
+        let may_be = |sum: i64| [sum, sum.saturating_sub(later.corrected)].contains(&file.closing);
+        if may_be(expected) || may_be(expected.saturating_sub(later.undated)) {
             continue;
         }
         let since = days::last_moment(app, file.day).await?;
-        let balance = Found::new(BreakType::BankBalance, since, format!("{} {expected}", file.id));
+        let difference = file.closing.saturating_sub(expected);
+        let balance = Found::new(BreakType::BankBalance, since, difference.to_string());
         let balance = sums(balance, currency.code(), Some(expected), Some(file.closing));
         let balance = balance.evident("file_sha256", file.sha256).evident("day", file.day.to_string());
         found.push(Found { account: Some(AccountCode::Bank), ..balance });
@@ -269,7 +271,7 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
 
 /// Days of a period that some file of the source is of, and whether a finished run has compared each of them.
 pub async fn covered(app: &App, source: Source, from: NaiveDate, to: NaiveDate) -> Result<BTreeMap<NaiveDate, bool>> {
-    Ok(super::store::covered(&app.db, source, from, to).await?.into_iter().collect())
+    Ok(super::store::covered(&app.db, (source, days::zone(app)), from, to).await?.into_iter().collect())
 }
 
 /// Those that are of any of the days.

@@ -19,7 +19,7 @@ use super::{Import, Source};
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::audit::Actor;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::text_enum::text_enum;
 use crate::provider::revio::StatementStatus;
@@ -27,8 +27,10 @@ use crate::provider::revio::StatementStatus;
 const AFTER_THE_DAY: TimeDelta = TimeDelta::hours(1);
 const CAUGHT_UP_DAYS: u64 = 7;
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(1);
-/// A statement that is not made by then is asked for once more.
+/// A statement that is not made by then is asked for once more …
 const MADE_WITHIN: TimeDelta = TimeDelta::hours(2);
+/// … and so is one that is made and cannot be taken.
+const TAKEN_WITHIN: TimeDelta = TimeDelta::hours(3);
 const TIMES_IN: &str = "UTC";
 const AT_ONCE: i64 = 2;
 const FAILURE_CHARS_MAX: usize = 300;
@@ -85,6 +87,14 @@ impl Work for Requests<'_> {
 
     async fn failed(&self, request: &Claimed, error: &Error) -> Result<()> {
         let app = self.0;
+        let is_made = request.provider_id.is_some() && error.fault() == Fault::Surroundings;
+        // Revio answers, and what it made cannot be had: that is no outage, and it is to make another.
+        let cannot_be_had = is_made && request.asked_at.is_some_and(|asked| app.clock.now() - asked > TAKEN_WITHIN);
+        let cause = Error::Unusable("what Revio made could not be taken in three hours".into());
+        let error = if cannot_be_had { &cause } else { error };
+        if cannot_be_had {
+            store::forget(&app.db, request.id).await?;
+        }
         match app.queue().after(request.id, request.attempts, error, RETRY_MINUTES) {
             Next::Again { due_at, attempts } => Ok(store::defer(&app.db, request.id, due_at, attempts).await?),
             Next::GiveUp { failures } => {

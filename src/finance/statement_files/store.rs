@@ -124,21 +124,24 @@ pub(super) async fn last_proved_unit(db: impl PgExecutor<'_>, source: Source) ->
     unit.fetch_optional(db).await
 }
 
-/// Days of a period that some file of the source is of, and whether a finished run has compared each of them.
+/// Days of a period that some file of the source is of, all of the day, and whether a finished run has compared each of them.
 pub(super) async fn covered(
     db: impl PgExecutor<'_>,
-    source: Source,
+    (source, zone): (Source, &str),
     from: NaiveDate,
     to: NaiveDate,
 ) -> sqlx::Result<Vec<(NaiveDate, bool)>> {
     let days = sqlx::query!(
         r#"select d::date as "day!", bool_and(r.state is not distinct from 'finished') as "compared!"
              from statement_files f left join reconciliation_runs r on r.id = f.compared_by,
-                  generate_series(greatest(f.from_day, $2), least(f.to_day, $3), interval '1 day') d
-            where f.source = $1 and f.from_day <= $3 and f.to_day >= $2 group by 1"#,
+                  generate_series(greatest(f.from_day, $2)::timestamp, least(f.to_day, $3)::timestamp, interval '1 day') d
+            where f.source = $1 and f.from_day <= $3 and f.to_day >= $2
+              -- One from before the day's end is of a part of it; one that was fetched never is.
+              and (f.provider_id is not null or f.imported_at >= (d + interval '1 day') at time zone $4) group by 1"#,
         source.name(),
         from,
-        to
+        to,
+        zone
     );
     Ok(days.fetch_all(db).await?.into_iter().map(|row| (row.day, row.compared)).collect())
 }

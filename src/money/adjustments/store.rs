@@ -148,6 +148,19 @@ pub(super) async fn is_booked_by_hand(
     .await
 }
 
+/// Whether a journal that moves Revio's account for money of a payer's names this Payment.
+pub(super) async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from journals
+                           where evidence_reference = $1 and state in ('initiated', 'completed')
+                             and (kind in ('suspense_in', 'suspense_return') and account = 'provider_balance'
+                                  or kind = 'chargeback_loss')) as "is!""#,
+        payment.to_string()
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Whether the transaction that a correction is about, or something of it, was booked since the correction was asked for, of the same sum and in
 /// the same direction; or the contrary was undone.
 pub(super) async fn is_booked_since(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
@@ -158,7 +171,9 @@ pub(super) async fn is_booked_since(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::
                                                                        else 'debit' end) = c.direction as same) way
                            where c.id = $1 and r.amount_minor = c.amount_minor and r.currency = c.currency
                              and (way.same and r.completed_at > c.created_at
-                                  or not way.same and r.failure_reason = 'provider_undid' and r.updated_at > c.created_at)) as "is!""#,
+                                  or not way.same and r.updated_at > c.created_at
+                                     and (r.failure_reason = 'provider_undid'
+                                          or r.kind = 'withdrawal' and r.state in ('failed', 'cancelled')))) as "is!""#,
         id
     )
     .fetch_one(db)

@@ -21,10 +21,12 @@ pub struct BalanceView {
     #[schema(example = "ZAR")]
     pub currency: &'static str,
     /// What is booked.
+    #[schema(example = 150_000)]
     pub posted: i64,
     /// What is reserved for withdrawals under way.
     pub pending: i64,
     /// What can be withdrawn: `posted` less `pending`.
+    #[schema(example = 150_000)]
     pub available: i64,
     /// What the balance did not cover when money was taken back: the next money that comes repays it first.
     pub owed: i64,

@@ -72,8 +72,12 @@ async fn create(
 /// `completed` where the payer was faster; ask for the transaction. Repeating it changes nothing.
 #[utoipa::path(post, path = "/v1/deposits/{id}/cancel", tag = "deposits", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = TransactionView, description = "It is cancelled"),
-        (status = 202, body = TransactionView, description = "It is called off, and the provider's word is awaited"),
+    responses((status = 200, body = TransactionView, description = "It is cancelled",
+            example = json!({"state": "cancelled", "failure_reason": "cancelled_by_customer",
+                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
+        (status = 202, body = TransactionView, description = "It is called off, and the provider's word is awaited",
+            example = json!({"failure_reason": "cancelled_by_customer",
+                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
         (status = 409, description = "`not_cancellable`: it is paid or has ended, `stale_state`"), Problems))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
     cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)

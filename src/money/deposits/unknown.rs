@@ -1,7 +1,7 @@
 //! Payments of which we have no row: the database was put back to an earlier moment, or somebody made a link at Revio by hand. The money
 //! is ours to keep for whoever it belongs to, so it is set aside; nothing that the ledger has in a wallet already is booked again.
 
-use ledger::{Leg, TransferCode, TransferId};
+use ledger::{Amount, Leg, TransferCode, TransferId};
 use uuid::Uuid;
 
 use super::{given_back, store};
@@ -42,7 +42,7 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
             Some(row) => match suspense::noted(app, row).await? {
                 // Another purchase of the same row's: each has brought money.
                 Some(item) if item.provider_id != Some(purchase.id) => of_its_own(),
-                None if is_in_a_wallet(app, row).await? => {
+                None if is_in_a_wallet(app, row, amount).await? => {
                     return book_fee_of(app, row, &purchase, payment).await.map(|()| true);
                 }
                 None if is_anothers(app, row).await? => of_its_own(),
@@ -50,6 +50,8 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
             },
             None => of_its_own(),
         };
+        // Where we died before the ledger was asked, what was noted is what it is asked for.
+        let amount = suspense::noted(app, id).await?.map_or(amount, |noted| noted.amount);
         let provider_id = Some(purchase.id);
         let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };
         tracing::error!(purchase.id = %purchase.id, item.id = %id, "a payment of which no row is known is in suspense");
@@ -74,10 +76,14 @@ pub(super) async fn is_credited(app: &App, row: Uuid) -> Result<bool> {
     Ok(app.ledger.has(TransferId::of(row, Leg::Main)).await?)
 }
 
-/// By the ledger, a deposit's money: its row is lost, which the safe mode lists.
-async fn is_in_a_wallet(app: &App, row: Uuid) -> Result<bool> {
+/// By the ledger, a deposit's money: its row is lost, which the safe mode lists. Of another sum it is not the payment that was credited.
+async fn is_in_a_wallet(app: &App, row: Uuid, came: Amount) -> Result<bool> {
     let main = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
-    Ok(main.first().is_some_and(|main| main.code == TransferCode::Deposit.code()))
+    let Some(main) = main.first().filter(|main| main.code == TransferCode::Deposit.code()) else { return Ok(false) };
+    if (main.amount_minor, main.currency) == (came.minor(), came.currency()) {
+        return Ok(true);
+    }
+    Err(Error::Unusable(format!("of another sum than was credited by row {row}, which is not there").into()))
 }
 
 /// Of a row that is no deposit, a transaction's, a journal's or a restriction's, or of one that is lost: whoever made the link named what the

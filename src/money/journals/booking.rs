@@ -12,7 +12,7 @@ use ledger::{Account, JournalStanding, LedgerError, Leg, Refusal, Resolution, Tr
 use uuid::Uuid;
 
 use super::journal::{Failure, Journal, Move, NewJournal, Outcome, State};
-use super::kinds::{EvidenceKind, Kind, Side};
+use super::kinds::{EvidenceKind, Kind, OpenAccount, Side};
 use super::store;
 use crate::app::App;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
@@ -25,6 +25,13 @@ pub(super) async fn book(app: &App, row: &Journal) -> Result<Journal> {
     let transfer = transfer(app, row)?;
     // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
     app.ledger.open(&[transfer.debit, transfer.credit]).await?;
+    // Revio may have told of it since the journal was proposed.
+    if let Some(payment) = payment_of(row.kind, row.account, &row.evidence.reference)
+        && store::is_booked_by_itself(&app.db, payment).await?
+        && !is_in_ledger(app, row).await?
+    {
+        return rejected(app, row, Failure::SetAsideBefore).await;
+    }
     match row.kind {
         Kind::Settlement | Kind::FloatTopUp => send(app, row, transfer).await,
         Kind::OwnFundsOut => take_out(app, row, transfer).await,
@@ -49,7 +56,8 @@ fn transfer(app: &App, row: &Journal) -> Result<Transfer> {
     let sides = account(debit).zip(account(credit));
     let (debit, credit) = sides.ok_or_else(|| Error::internal("the journal does not name its accounts"))?;
     let id = TransferId::of(row.id, Leg::Journal);
-    Ok(Transfer { id, debit, credit, amount: row.amount, code: row.kind.facts().code, reference: row.id })
+    let transfer = Transfer::new(id, debit, credit, row.amount, row.kind.facts().code);
+    Ok(Transfer { item: row.item_id, ..transfer })
 }
 
 /// Whether the ledger knows of it: of a row that waits for its approval it cannot, unless PostgreSQL is an older one.
@@ -92,8 +100,21 @@ fn object_of(kind: Kind, evidence: EvidenceKind, reference: &str) -> Option<Uuid
     reference.parse().ok().filter(|_| names_one)
 }
 
+/// What a journal names that moves Revio's account for money of a payer's. A Payment that Revio has told of is booked by that, not by a journal
+/// besides.
+fn payment_of(kind: Kind, account: Option<OpenAccount>, reference: &str) -> Option<Uuid> {
+    let is_suspense = matches!(kind, Kind::SuspenseIn | Kind::SuspenseReturn);
+    let is_payers = is_suspense && account == Some(OpenAccount::ProviderBalance) || kind == Kind::ChargebackLoss;
+    reference.parse().ok().filter(|_| is_payers)
+}
+
 /// Better told now than when it is booked, which is when it counts.
 pub(super) async fn check_object(app: &App, new: &NewJournal) -> Result<()> {
+    if let Some(payment) = payment_of(new.kind, new.account, &new.evidence.reference)
+        && store::is_booked_by_itself(&app.db, payment).await?
+    {
+        return Err(Error::field("evidence.reference", "is booked already: Revio has told of it"));
+    }
     let Some(object) = object_of(new.kind, new.evidence.kind, &new.evidence.reference) else { return Ok(()) };
     if suspense::of_object(app, object).await?.is_some() {
         return Err(Error::field("evidence.reference", "is in suspense already"));

@@ -327,6 +327,21 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resu
     query.fetch_all(db).await
 }
 
+/// Whether a Payment of Revio's, by which money went back to a payer or came again, is booked by its row, or by the item of its purchase.
+pub(super) async fn is_booked_by_itself(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from transactions where provider_id = $1 and parent_id is not null
+                             and (state = 'completed' or state = 'initiated' and held_reason is null))
+               or exists (select from provider_objects p join suspense_items s on s.provider_id = p.related_id
+                            join suspense_clearings c on c.item_id = s.id and c.provider_id = s.provider_id
+                                                     and (c.amount_minor < 0) = (p.kind = 'chargeback_reversal')
+                           where p.id = $1) as "is!""#,
+        payment
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// The transaction that an object of Revio's belongs to, which books it.
 pub(super) async fn row_of(db: impl PgExecutor<'_>, object: Uuid) -> sqlx::Result<Option<Uuid>> {
     let row = sqlx::query_scalar!(

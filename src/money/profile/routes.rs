@@ -77,7 +77,7 @@ struct MyChange {
     #[schema(example = "Thandi Nkosi-Dube", min_length = 1, max_length = 128)]
     full_name: Option<String>,
     /// The present one; with `full_name`.
-    #[schema(value_type = Option<String>, format = Password)]
+    #[schema(value_type = Option<String>, format = Password, example = "correct horse battery staple")]
     password: Option<SecretString>,
     #[schema(value_type = Option<NotificationsChange>)]
     notifications: Option<Object<NotificationsChange>>,

@@ -117,7 +117,9 @@ pub(super) async fn insert_clearing(
 ) -> sqlx::Result<bool> {
     let (transaction_id, journal_id) = by.columns();
     let insert = sqlx::query!(
-        "insert into suspense_clearings (item_id, transaction_id, journal_id, amount_minor, created_at) values ($1, $2, $3, $4, $5)
+        "insert into suspense_clearings (item_id, transaction_id, journal_id, amount_minor, created_at)
+         select $1, $2, $3, $4, $5
+          where not exists (select from suspense_clearings where forgotten_id = coalesce($2::uuid, $3::uuid) and given_up_at is null)
          on conflict do nothing",
         item,
         transaction_id,
@@ -138,6 +140,39 @@ pub(super) async fn is_being_followed(db: impl PgExecutor<'_>, row: Uuid, by: Op
                                  and state = 'initiated' and held_code is null)) as "is!""#,
         row,
         by
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What rows have taken by the ledger's word, of which we know nothing. How many.
+pub(super) async fn insert_forgotten(
+    db: impl PgExecutor<'_>,
+    item: Uuid,
+    taken: &[(Uuid, i64, DateTime)],
+) -> sqlx::Result<i64> {
+    let (mut rows, mut minors, mut times) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, minor, time) in taken {
+        rows.push(*row);
+        minors.push(*minor);
+        times.push(*time);
+    }
+    sqlx::query_scalar!(
+        r#"with forgotten as (
+               insert into suspense_clearings (item_id, forgotten_id, amount_minor, created_at)
+               select $1, t.id, t.minor, t.at from unnest($2::uuid[], $3::bigint[], $4::timestamptz[]) as t (id, minor, at)
+                where not exists (select from suspense_clearings c
+                                   where c.item_id = $1 and t.id in (c.transaction_id, c.journal_id, c.forgotten_id))
+               on conflict do nothing returning amount_minor),
+           taken as (
+               update suspense_items set taken_minor = greatest(0, least(amount_minor,
+                      taken_minor + (select sum(amount_minor) from forgotten)))
+                where id = $1 and exists (select from forgotten))
+           select count(*) as "count!" from forgotten"#,
+        item,
+        &rows,
+        &minors,
+        &times
     )
     .fetch_one(db)
     .await
@@ -222,7 +257,7 @@ pub(super) async fn give_up(tx: &mut PgConnection, by: Subject, now: DateTime) -
     let (transaction_id, journal_id) = by.columns();
     let gone = sqlx::query!(
         "update suspense_clearings set given_up_at = $3
-          where (transaction_id = $1 or journal_id = $2) and given_up_at is null returning item_id, amount_minor",
+          where (transaction_id = $1 or journal_id = $2 or forgotten_id = coalesce($1::uuid, $2::uuid)) and given_up_at is null returning item_id, amount_minor",
         transaction_id,
         journal_id,
         now

@@ -378,7 +378,8 @@ pub struct OlderSiblings {
     pub held: bool,
 }
 
-/// A reversal that is due only after `soon`, which is later than any lease ends, waits for a person itself and keeps nobody.
+/// In the order of their ids; but a reversal comes after each chargeback, whatever Revio said of their times. A reversal that is due only
+/// after `soon`, which is later than any lease ends, waits for a person itself and keeps nobody.
 pub(super) async fn older_siblings(
     db: impl PgExecutor<'_>,
     row: &Transaction,
@@ -386,9 +387,16 @@ pub(super) async fn older_siblings(
 ) -> sqlx::Result<OlderSiblings> {
     let query = sqlx::query_as!(
         OlderSiblings,
-        r#"select coalesce(bool_or(due_at <= $3 or due_at is not null and kind <> 'chargeback_reversal'), false) as "due!",
-                  coalesce(bool_or(held_reason is not null), false) as "held!"
-             from transactions where parent_id = $1 and id < $2 and state = 'initiated'"#,
+        r#"with waiting as (
+               select id, kind, due_at, held_reason, kind = 'chargeback_reversal' as reverses
+                 from transactions where parent_id = $1 and state = 'initiated'),
+           placed as (
+               select *, case when reverses then greatest(id::text, (select max(id::text) from waiting where kind = 'chargeback'))
+                              else id::text end as place from waiting)
+           select coalesce(bool_or(o.due_at <= $3 or o.due_at is not null and not o.reverses), false) as "due!",
+                  coalesce(bool_or(o.held_reason is not null), false) as "held!"
+             from placed o join placed me on (o.place, o.reverses, o.id) < (me.place, me.reverses, me.id)
+            where me.id = $2"#,
         row.parent_id,
         row.id,
         soon

@@ -102,8 +102,9 @@ pub struct Provider {
     pub status: Option<String>,
     pub checkout_url: Option<String>,
     pub execution_url: Option<String>,
+    /// When we registered it, by our own clock; long past where the row has forgotten that.
     pub created_at: Option<DateTime>,
-    /// Until when the link can be paid, as Revio was told.
+    /// Until when the link can be paid, as Revio says; never more than an hour.
     pub expires_at: Option<DateTime>,
 }
 

@@ -73,6 +73,14 @@ pub(super) async fn void_reservation(
     withdrawal: &Transaction,
     reason: FailureReason,
 ) -> Result<Transaction> {
+    // What two people end they have looked at.
+    if reason != FailureReason::ClosedByReview {
+        let legs = [Leg::Post, Leg::Void];
+        let (amount, direction) = (withdrawal.amount, Direction::Credit);
+        if let Some(held) = adjustments::hold_if_corrected(app, withdrawal, amount, direction, &legs).await? {
+            return Ok(held);
+        }
+    }
     let voided = receivables::make_available(app, withdrawal, Available::Release).await?;
     app.crash.at("withdrawal.voided")?;
     let repaid = match voided {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::booking::{self, reported};
 use crate::app::App;
-use crate::money::provider_objects;
+use crate::money::provider_objects::{self, UNKNOWN_MAX};
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
@@ -214,6 +214,7 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     let known = provider_objects::payouts_of(app, withdrawal.id).await?;
     let never_began = |status: &str| matches!(status, "announced" | "initialized" | "error");
     let had_begun = |id| known.iter().any(|payout| payout.id == id && !never_began(&payout.status));
+    let was_executed = |id| known.iter().any(|payout| payout.id == id && payout.executions > 0);
     let mut unanswered = None;
     for &payout_id in payouts {
         let asked = app.revio.payout(payout_id).await.map_err(Error::from);
@@ -238,6 +239,10 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
         };
         let pays = match payout.status {
             PayoutStatus::Success => true,
+            // What we never executed may as well have ended so.
+            PayoutStatus::Unknown(_) if !was_executed(payout_id) => {
+                app.clock.now() - provider_objects::status_since(app, payout_id).await? < UNKNOWN_MAX
+            }
             PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
                 app.clock.now() - provider_objects::status_since(app, payout_id).await? < UNDECIDED_MAX
             }

@@ -47,8 +47,8 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
         return Ok(waiting);
     }
     app.footing.require_payable()?;
-    if safe_mode::pays_nothing(app).await? {
-        return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
+    if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
+        return Ok(waiting);
     }
     if let Some(adopted) = adopt_executed(app, withdrawal).await? {
         return Ok(adopted);
@@ -96,6 +96,14 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     }
 }
 
+/// No payout is registered or begins while nothing is paid.
+async fn defer_in_safe_mode(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    match safe_mode::pays_nothing(app).await? {
+        true => transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await.map(Some),
+        false => Ok(None),
+    }
+}
+
 /// Nothing is executed that is not what was asked for, as far as an answer says what it is.
 fn require_as_asked_for(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
     if payout.payment.as_ref().is_some_and(|payment| evidence::says_another_sum(payment, withdrawal.amount)) {
@@ -111,6 +119,14 @@ fn require_destination(payout: &Payout, details: &bank_accounts::Details) -> Res
     match payout.client.is_other(&details.account_number, &details.branch_code) {
         true => Err(Error::Unusable(format!("payout {} goes to another bank account", payout.id).into())),
         false => Ok(()),
+    }
+}
+
+/// A row that was lost and written again has no bank account.
+async fn require_own_destination(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
+    match withdrawal.bank_account_id {
+        Some(id) => require_destination(payout, &bank_accounts::details(app, id).await?),
+        None => Ok(()),
     }
 }
 
@@ -137,8 +153,8 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 
 /// A payout that was registered in an earlier step: it may have begun without us since.
 pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
-    if safe_mode::pays_nothing(app).await? {
-        return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
+    if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
+        return Ok(waiting);
     }
     if !window_is_open(app, withdrawal) {
         return replace(app, withdrawal).await;
@@ -152,9 +168,7 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
                 if let Some(waiting) = approval::stop_unless_still_approved(app, withdrawal).await? {
                     return Ok(waiting);
                 }
-                if let Some(bank_account_id) = withdrawal.bank_account_id {
-                    require_destination(&payout, &bank_accounts::details(app, bank_account_id).await?)?;
-                }
+                require_own_destination(app, withdrawal, &payout).await?;
             }
             execute_unless_begun(app, withdrawal, &payout).await
         }
@@ -201,8 +215,8 @@ async fn learn_address(app: &App, withdrawal: &Transaction, payout: &Payout) -> 
 
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
 async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    if safe_mode::pays_nothing(app).await? {
-        return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
+    if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
+        return Ok(waiting);
     }
     if let Some(waiting) = approval::stop_unless_still_approved(app, withdrawal).await? {
         return Ok(waiting);
@@ -219,6 +233,7 @@ async fn mark_and_execute(app: &App, withdrawal: &Transaction) -> Result<Transac
         Marked::Submitting(marked) => execute(app, &marked).await,
         Marked::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
         Marked::FrozenInLedger => hold_frozen_in_ledger(app, withdrawal).await,
+        Marked::SafeMode => transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await,
         // One that may have been executed before does not wait for an approval again.
         Marked::NotApproved if withdrawal.state == State::Submitting => {
             transactions::hold(app, withdrawal, Hold::NotApproved, "who approved the payout may not any more").await
@@ -288,7 +303,9 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         // What the refusal means for the money is not in its code but in the payout's state.
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            provider_objects::count_not_executed(app, payout_id).await?;
+            if error.is_plain_refusal() {
+                provider_objects::count_not_executed(app, payout_id).await?;
+            }
             let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
             apply(app, withdrawal, &payout).await
         }
@@ -320,6 +337,7 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
     match (&payout.status, withdrawal.state) {
         (PayoutStatus::Initialized, State::Submitting) => {
             require_as_asked_for(app, withdrawal, &payout)?;
+            require_own_destination(app, withdrawal, &payout).await?;
             execute_again(app, withdrawal).await
         }
         // It may be the word on an earlier execution, and Revio takes the later one in this state, too (`docs/provider.md`, re-execution).
@@ -338,8 +356,8 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
         return transactions::defer(app, withdrawal, IN_FLIGHT_MAX - since).await;
     }
     if window_is_open(app, withdrawal) {
-        if safe_mode::pays_nothing(app).await? {
-            return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
+        if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
+            return Ok(waiting);
         }
         if let Some(adopted) = adopt_executed(app, withdrawal).await? {
             return Ok(adopted);
@@ -382,6 +400,10 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
                 PayoutStatus::Initialized => {}
                 PayoutStatus::Error if !is_noted => {}
                 PayoutStatus::Error => return apply(app, withdrawal, &payout).await,
+                // Nobody here has executed it: it may be a word for one whose time is over.
+                PayoutStatus::Unknown(word) if !is_noted => {
+                    return provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, &word).await;
+                }
                 _ => return adopt(app, withdrawal, &payout).await,
             }
         }

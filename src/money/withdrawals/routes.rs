@@ -59,7 +59,10 @@ impl NewWithdrawalBody {
 #[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
-    responses((status = 202, body = TransactionView),
+    responses((status = 202, body = TransactionView, description = "Its amount is reserved",
+            example = json!({"state": "reserved", "kind": "withdrawal", "direction": "debit", "checkout_url": null, "expires_at": null,
+                "bank_account_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
+                "destination": {"bank_name": "FNB", "account_number_masked": "****4567"}})),
         (status = 401, description = "`invalid_credentials`: the code is wrong"),
         (status = 403, description = "`email_not_verified`, `totp_required`"),
         (status = 404, description = "`not_found`: there is no such bank account of yours"),
@@ -82,8 +85,16 @@ async fn create(
 /// withdrawals are frozen: the money stays in the wallet. Repeating it changes nothing.
 #[utoipa::path(post, path = "/v1/withdrawals/{id}/cancel", tag = "withdrawals", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = TransactionView, description = "It is cancelled"),
-        (status = 202, body = TransactionView, description = "It is called off, and the amount is not available yet"),
+    responses((status = 200, body = TransactionView, description = "It is cancelled",
+            example = json!({"state": "cancelled", "kind": "withdrawal", "direction": "debit", "checkout_url": null, "expires_at": null,
+                "bank_account_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
+                "destination": {"bank_name": "FNB", "account_number_masked": "****4567"}, "failure_reason": "cancelled_by_customer",
+                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
+        (status = 202, body = TransactionView, description = "It is called off, and the amount is not available yet",
+            example = json!({"state": "reserved", "kind": "withdrawal", "direction": "debit", "checkout_url": null, "expires_at": null,
+                "bank_account_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
+                "destination": {"bank_name": "FNB", "account_number_masked": "****4567"}, "failure_reason": "cancelled_by_customer",
+                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
         (status = 409, description = "`not_cancellable`: its payout has begun or it has ended, `stale_state`"), Problems))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
     cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)

@@ -1,5 +1,6 @@
-//! That payouts begin, of withdrawals that come to it at once (`platform::batcher`): no customer is frozen, who approved it still may, the row
-//! says `submitting` and the execution is counted, in one SQL transaction. It is on the disk before money may leave. `payouts` calls it.
+//! That payouts begin, of withdrawals that come to it at once (`platform::batcher`): the safe mode is off, no customer is frozen, who approved
+//! it still may, the row says `submitting` and the execution is counted, in one SQL transaction. It is on the disk before money may leave.
+//! `payouts` calls it.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use super::approval;
 use crate::app::App;
 use crate::money::approvals::SubjectHash;
 use crate::money::transactions::{self, Move, Transaction};
-use crate::money::{provider_objects, restrictions};
+use crate::money::{provider_objects, restrictions, safe_mode};
 use crate::platform::batcher::{Batch, LockWait};
 use crate::platform::error::{Error, Result};
 
@@ -26,6 +27,8 @@ pub(super) enum Marked {
     Frozen,
     /// The same by the ledger alone: it is not known here by whom and why.
     FrozenInLedger,
+    /// An operator was told that nothing is paid.
+    SafeMode,
     /// Who approved it may not any more.
     NotApproved,
 }
@@ -39,6 +42,9 @@ impl Batch for MarkSubmitting {
 
     async fn run(app: &App, items: &[Submission], lock_wait: LockWait) -> Result<Vec<Result<Marked>>> {
         let mut tx = app.batch_db.begin(lock_wait).await?;
+        if safe_mode::is_on_in(&mut tx).await? {
+            return Ok(items.iter().map(|_| Ok(Marked::SafeMode)).collect());
+        }
         let customers: Vec<Uuid> = items.iter().map(|item| item.withdrawal.user_id).collect();
         let frozen = restrictions::frozen_until_commit(&mut tx, &customers).await?;
         let (mut marked, mut free) = (Vec::with_capacity(items.len()), Vec::new());

@@ -1,5 +1,5 @@
 //! Whole examples of bodies, put together from the examples of their fields. A request's has the required fields, and of the optional ones
-//! those with an example of their own: not all optional fields fit together.
+//! those with an example of their own: not all optional fields fit together. An answer's says in its route what of it is unlike the rest.
 
 use serde_json::{Map, Value, json};
 
@@ -29,10 +29,16 @@ struct Bodies<'a> {
 
 fn complete_content(content: &mut Value, bodies: &Bodies<'_>) {
     let Some(body) = content.get_mut(JSON).and_then(Value::as_object_mut) else { return };
-    if !body.contains_key("example") && !body.contains_key("examples") {
-        let example = of(body.get("schema").unwrap_or(&Value::Null), bodies, DEPTH_MAX);
-        body.insert("example".to_owned(), example);
+    if body.contains_key("examples") || bodies.sent && body.contains_key("example") {
+        return;
     }
+    let mut example = of(body.get("schema").unwrap_or(&Value::Null), bodies, DEPTH_MAX);
+    if let Some(Value::Object(unlike)) = body.remove("example")
+        && let Value::Object(example) = &mut example
+    {
+        example.extend(unlike);
+    }
+    body.insert("example".to_owned(), example);
 }
 
 /// A value that fits the schema.

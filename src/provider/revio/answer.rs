@@ -29,11 +29,13 @@ pub(super) fn closed_as_missing<T>(operation: Operation, answer: Result<T>) -> R
     }
 }
 
-/// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, or a line of a proxy's.
-fn is_foreign(operation: Operation, body: &[u8]) -> bool {
+/// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, a line of a proxy's, or nothing.
+fn is_foreign(operation: Operation, status: StatusCode, body: &[u8]) -> bool {
     match (operation, body.trim_ascii_start().first()) {
         (Operation::File, first) => first == Some(&b'<'),
-        (_, first) => first.is_some_and(|first| !matches!(first, b'{' | b'[')),
+        // That it is done may be said without a word.
+        (Operation::Execution | Operation::Cancellation, None) => !status.is_success(),
+        (_, first) => !matches!(first, Some(b'{' | b'[')),
     }
 }
 
@@ -63,11 +65,15 @@ pub(super) async fn read(
         body.extend_from_slice(&chunk);
     }
     match status {
-        status if is_foreign(operation, &body) && may_be_revios_word(status) => {
+        status if is_foreign(operation, status, &body) && may_be_revios_word(status) => {
             Err(RevioError::Page { status: status.as_u16() })
         }
         status if status.is_success() => Ok(body),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
+        // What is to be made cannot be missing: there is no way to Revio.
+        StatusCode::NOT_FOUND if matches!(operation, Operation::NewPurchase | Operation::NewPayout) => {
+            Err(RevioError::Upstream { status: status.as_u16() })
+        }
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),
         StatusCode::TOO_MANY_REQUESTS => Err(RevioError::RateLimited { retry_after }),
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {

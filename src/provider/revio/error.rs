@@ -83,6 +83,11 @@ impl RevioError {
         }
     }
 
+    /// Whether nothing of the call was or will be done, by Revio's word. A conflict says the contrary: that something is under way.
+    pub fn is_plain_refusal(&self) -> bool {
+        matches!(self, Self::Rejected { status: 400, .. })
+    }
+
     /// Whether Revio, or what stands before it, has answered this call, in whatever words.
     pub fn is_answer(&self) -> bool {
         !matches!(self, Self::Transport(_) | Self::Paused(_) | Self::NoPlace(_) | Self::RateLimited { .. })

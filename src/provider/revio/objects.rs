@@ -238,15 +238,25 @@ impl Purchase {
         is(&self.status) || self.status_history.iter().any(|past| is(&past.status))
     }
 
-    /// The Payments by which it says that money went back, or came again after that. What it names where it was paid is that payment, and
-    /// where a refund is under way nothing went back yet.
+    /// The Payments by which it says that money went back, or came again after that. What it names where it was paid is that payment, there
+    /// and later, and where a refund is under way nothing went back yet.
     pub fn payments(&self) -> impl Iterator<Item = Uuid> {
         let goes_back =
             |past: &PastStatus| past.status.is_refunded() || matches!(past.status, PurchaseStatus::ChargedBack(_));
-        let since = self.status_history.iter().skip_while(move |past| !goes_back(past));
-        let done = since.filter(|past| !matches!(&past.status, PurchaseStatus::Refunded(word) if word != "refunded"));
+        let first = self.status_history.iter().position(goes_back).unwrap_or(self.status_history.len());
+        let (before, since) = self.status_history.split_at(first);
+        let paid = |id: Uuid| {
+            before
+                .iter()
+                .filter(|past| matches!(past.status, PurchaseStatus::Paid(_)))
+                .any(|past| past.related_object.as_ref().is_some_and(|related| related.id == id))
+        };
+        let done =
+            since.iter().filter(|past| !matches!(&past.status, PurchaseStatus::Refunded(word) if word != "refunded"));
         let related = done.filter_map(|past| past.related_object.as_ref());
-        related.filter(|related| matches!(related.kind.as_str(), "payment" | "")).map(|related| related.id)
+        let payments =
+            related.filter(|related| matches!(related.kind.as_str(), "payment" | "")).map(|related| related.id);
+        payments.filter(move |id| !paid(*id))
     }
 
     /// What the purchase became by a Payment, each time that it names it; the last is how it stands.

@@ -33,6 +33,13 @@ pub struct Event {
     pub payment: Option<Payment>,
 }
 
+/// Those that Revio's lists name and we act on, for metrics: what else a signed body may say has no end.
+pub const TYPES: [&str; 12] = [
+    "purchase.created", "purchase.viewed", "purchase.paid", "purchase.captured", "purchase.cancelled",
+    "purchase.settled", "payment.refunded", "payment.charged_back", "payment.chargeback_reversed", "payout.pending",
+    "payout.success", "payout.failed",
+];
+
 impl Event {
     /// `None` when the body is not such an object: signed by Revio, and of no use to us.
     pub fn parse(bytes: &[u8]) -> Option<Self> {

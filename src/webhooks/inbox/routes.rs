@@ -63,7 +63,8 @@ async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<Stat
         return Err(Error::Forbidden(Reason::AddressNotAllowed));
     }
     let source_address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-    let body = whole_body(Request::from_parts(parts.clone(), body), BODY_DEADLINE).await.map_err(too_large)?;
+    let body = whole_body(Request::from_parts(parts.clone(), body), BODY_DEADLINE).await;
+    let body = body.map_err(|error| refused(app, error))?;
     let call = Call {
         endpoint,
         body: &body,
@@ -77,9 +78,14 @@ async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<Stat
     }
 }
 
-fn too_large(error: Error) -> Error {
+/// What is none of Revio's by its size alone is not kept: whoever sends it would fill the log of deliveries.
+fn refused(app: &App, error: Error) -> Error {
     match error {
-        Error::TooLarge(_) => Error::TooLarge(BODY_BYTES_MAX),
+        Error::TooLarge(_) => {
+            app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
+            tracing::warn!("a delivery was too large");
+            Error::TooLarge(BODY_BYTES_MAX)
+        }
         other => other,
     }
 }

@@ -28,7 +28,7 @@ use crate::identity::mails;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::outbound::Called;
-use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
+use crate::platform::queue::{self, Lease, Next, Work};
 use crate::platform::slow_reads;
 use crate::platform::text_enum::text_enum;
 
@@ -115,7 +115,9 @@ impl Work for Deliveries<'_> {
 
     /// A fault of ours, not the endpoint's: what an attempt came to is written down by the step itself.
     async fn failed(&self, delivery: &store::Claimed, error: &Error) -> Result<()> {
-        let next = match self.app.queue().after(delivery.id, delivery.attempts, error, RETRY_MINUTES) {
+        // The attempts are those of the endpoint, and a fault of ours goes up the same ladder.
+        let minutes = LADDER.map(|secs| secs / 60);
+        let next = match self.app.queue().after(delivery.id, delivery.attempts, error, &minutes) {
             Next::Again { due_at, attempts } => store::Next { state: State::Pending, due_at: Some(due_at), attempts },
             Next::GiveUp { failures } => store::Next { state: State::Dead, due_at: None, attempts: failures },
         };

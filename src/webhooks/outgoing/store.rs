@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub failing_since: Option<DateTime>,
     /// Until when an older secret signs, too.
     pub old_secret_until: Option<DateTime>,
+    /// The machine that made it; null of staff's. It is told nothing while that one is disabled or may not.
+    pub service_account_id: Option<Uuid>,
     pub created_at: DateTime,
     pub updated_at: DateTime,
 }
@@ -40,7 +42,7 @@ macro_rules! rows {
             r#"select id, url, description, event_types, enabled,
                       disabled_reason as "disabled_reason: DisabledReason", failing_since,
                       (select max(s.expires_at) from outgoing_secrets s where s.endpoint_id = p.id) as old_secret_until,
-                      created_at, updated_at
+                      service_account_id, created_at, updated_at
                  from outgoing_endpoints p "#
                 + $after
             $(, $argument)*

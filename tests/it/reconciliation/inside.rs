@@ -22,7 +22,7 @@ pub(super) async fn transfer(t: &TestApp, debit: AccountCode, credit: AccountCod
     t.app.ledger.open(&[debit, credit]).await.expect("they open");
     let amount = Amount::new(minor, Currency::ZAR).expect("an amount");
     let id = TransferId::of(row, Leg::Main);
-    let transfer = Transfer { id, debit, credit, amount, code: TransferCode::Adjustment, reference: row };
+    let transfer = Transfer::new(id, debit, credit, amount, TransferCode::Adjustment);
     t.app.ledger.transfer(transfer).await.expect("it moves");
     id.as_uuid()
 }

@@ -394,3 +394,21 @@ async fn a_report_is_given_out_to_the_byte_that_was_hashed_or_not_at_all(db: PgP
         .expect("PostgreSQL answers");
     assert_eq!(t.get(&finance, &path).await.status, StatusCode::INTERNAL_SERVER_ERROR);
 }
+
+/// Whoever moves money in our own ledger, past the service, says so of nobody else.
+#[sqlx::test]
+async fn what_our_own_ledger_has_wrong_is_nobody_elses_to_correct(db: PgPool) {
+    let (t, path) = with_a_break(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let theirs = json!({"code": "provider_error", "note": "Revio corrects it"});
+    for kind in ["transfer_without_row", "row_without_transfer", "unbalanced", "position_short"] {
+        sqlx::query("update breaks set type = $1").bind(kind).execute(&t.app.db).await.expect("written");
+        let refused = post(&t, &finance, &format!("{path}/resolve"), Some(theirs.clone())).await;
+        assert_eq!(
+            (refused.status, &refused.body["errors"][0]["field"]),
+            (StatusCode::BAD_REQUEST, &json!("code")),
+            "{kind}: {}",
+            refused.body
+        );
+    }
+}

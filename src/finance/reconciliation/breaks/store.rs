@@ -226,6 +226,17 @@ pub(super) async fn suspects_after(
     .await
 }
 
+/// Those that one look alone has seen.
+pub(super) async fn seen_once(db: impl PgExecutor<'_>, before: DateTime) -> sqlx::Result<Vec<Break>> {
+    breaks!(
+        "select ",
+        "from breaks b where b.state = 'timing' and b.sightings = 1 and b.since < $1 order by b.id",
+        before
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Open ones of these types that this run has seen.
 pub(super) async fn healable_after(
     db: impl PgExecutor<'_>,

@@ -97,7 +97,7 @@ pub(super) async fn first_day_without_statement(
                     union all
                     select 'bank', banks.currency, greatest(began.day, banks.day) from began, banks where banks.day is not null),
                 files as materialized (
-                    select f.source, f.currency, f.from_day, f.to_day from statement_files f, today
+                    select f.source, f.currency, f.from_day, f.to_day, f.provider_id, f.imported_at from statement_files f, today
                      where f.source in ('revio', 'bank') and f.to_day >= today.day - $5::integer)
            select (min(d.day)::date + 1)::timestamp at time zone $1
              from today cross join wanted
@@ -107,7 +107,9 @@ pub(super) async fn first_day_without_statement(
             where wanted.first is not null and (select day from began) is not null and (wanted.source = 'revio' or extract(isodow from d.day) < 6)
               and not exists (select from files f
                                where f.source = wanted.source and (f.currency is null or f.source = 'revio' or f.currency = wanted.currency)
-                                 and d.day::date between f.from_day and f.to_day)"#,
+                                 and d.day::date between f.from_day and f.to_day
+                                 -- From before the day's end it is of a part of it.
+                                 and (f.provider_id is not null or f.imported_at >= (d.day + interval '1 day') at time zone $1))"#,
         zone,
         now,
         currencies,

@@ -68,9 +68,14 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
                        then not is_superseded(l) else false end
               and l.product <> 'inside' and l.amount_minor <> 0 and (l.settled_by is null or l.matched_by is not null)
               -- A payment that was set aside is in no journal; of another sum, the rest of it is nowhere.
-              and not exists (select from suspense_items s where s.provider_id = l.provider_id
-                                 and (l.product <> 'purchase' or s.booked_at is not null and s.currency = l.currency
-                                                                 and s.amount_minor = abs(l.amount_minor)))
+              and not exists (select from suspense_items s where s.provider_id = l.provider_id and l.product = 'purchase'
+                                 and s.booked_at is not null and s.currency = l.currency and s.amount_minor = abs(l.amount_minor))
+              -- Nor is what its payer got back of it, or paid again: transfers of the item's own (`Leg::UnmatchedReturn`, `UnmatchedAgain`).
+              and not exists (select from suspense_items s
+                                join ledger_transfers x on x.id = (left(s.id::text, 34) || case when l.amount_minor < 0 then '11' else '17' end)::uuid
+                               where l.product <> 'purchase' and s.currency = l.currency and x.amount_minor = abs(l.amount_minor)
+                                 and s.provider_id in (l.provider_id, l.related_id,
+                                                       (select p.related_id from provider_objects p where p.id = l.provider_id)))
             order by l.file_id desc, l.number desc limit $2"#,
         zone,
         FOUND_MAX
@@ -310,7 +315,10 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
                   j.amount_minor as "amount_minor!", j.day as "day!",
                   ((j.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
              from (select id, version, kind, currency, amount_minor,
-                          case kind when 'settlement' then arrival_date else evidence_date end as day
+                          case when kind = 'settlement' then arrival_date
+                               -- No bank has said of which day it is, and its line is looked for among those of ten days.
+                               when kind in ('provider_invoice', 'own_funds_out') and evidence_kind in ('invoice', 'note') then evidence_date + 10
+                               else evidence_date end as day
                      from journals
                     where kind in ('settlement', 'own_funds_in', 'own_funds_out') and state = 'completed'
                        or kind = 'float_top_up' and state in ('in_transit', 'completed')
@@ -327,7 +335,6 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
 }
 
 pub(super) struct BankBalance {
-    pub(super) id: Uuid,
     pub(super) day: NaiveDate,
     pub(super) closing: i64,
     pub(super) sha256: String,
@@ -336,7 +343,7 @@ pub(super) struct BankBalance {
 pub(super) async fn last_bank_balance(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Option<BankBalance>> {
     let file = sqlx::query_as!(
         BankBalance,
-        r#"select id, to_day as "day!", closing_minor as "closing!", encode(sha256, 'hex') as "sha256!" from statement_files
+        r#"select to_day as "day!", closing_minor as "closing!", encode(sha256, 'hex') as "sha256!" from statement_files
             where source = 'bank' and currency = $1 and closing_minor is not null order by to_day desc, id desc limit 1"#,
         currency
     );
@@ -344,11 +351,13 @@ pub(super) async fn last_bank_balance(db: impl PgExecutor<'_>, currency: &str) -
 }
 
 /// What the bank did not know at the end of a day: what was posted of later days, and what has left it and is not posted yet. Of a correction
-/// nobody has said of which day it is: those that were made later may be of an earlier one.
+/// nobody has said of which day it is: those that were made later may be of an earlier one. Nor of what an invoice or a note proves, before the
+/// bank's own line is there.
 pub(super) struct After {
     pub(super) posted: i64,
     pub(super) top_ups_in_transit: i64,
     pub(super) corrected: i64,
+    pub(super) undated: i64,
 }
 
 pub(super) async fn bank_after(
@@ -361,18 +370,25 @@ pub(super) async fn bank_after(
         After,
         r#"select coalesce(sum(case when state <> 'completed' then 0
                                     when kind = 'settlement' and arrival_date > $2 then amount_minor
-                                    when evidence_date <= $2 then 0
+                                    when coalesce(line.day, evidence_date) <= $2 then 0
                                     when kind = 'own_funds_in' or kind = 'suspense_in' and account = 'bank' then amount_minor
                                     when kind in ('float_top_up', 'own_funds_out')
                                       or kind in ('provider_invoice', 'suspense_return') and account = 'bank' then -amount_minor
                                     else 0 end), 0)::bigint as "posted!",
+                  coalesce(sum(-amount_minor) filter (where state = 'completed' and evidence_kind in ('invoice', 'note') and line.day is null
+                                                        and evidence_date <= $2
+                                                        and (kind = 'own_funds_out' or kind = 'provider_invoice' and account = 'bank')), 0)::bigint
+                      as "undated!",
                   coalesce(sum(amount_minor) filter (where kind = 'float_top_up' and state = 'in_transit' and evidence_date <= $2), 0)::bigint
                       as "top_ups_in_transit!",
                   (select coalesce(sum(case a.direction when 'credit' then t.amount_minor else -t.amount_minor end), 0)::bigint
                      from adjustments a join transactions t on t.id = a.transaction_id
                     where a.counterpart = 'bank' and t.currency = $1 and t.state = 'completed'
                       and t.completed_at >= ($2 + 1)::timestamp at time zone $3) as "corrected!"
-             from journals where currency = $1"#,
+             from journals
+             left join lateral (select min(l.day) as day from statement_lines l
+                                 where l.journal_id = journals.id and l.product = 'bank') line on true
+            where currency = $1"#,
         currency,
         day,
         zone

@@ -95,7 +95,7 @@ pub(super) async fn claim_due(
         Claimed,
         r#"with endpoints as materialized (
                select p.id from outgoing_endpoints p
-                where p.enabled and p.slow = $3
+                where is_told(p) and p.slow = $3
                   and exists (select from outgoing_deliveries d where d.endpoint_id = p.id and d.due_at <= $1)
                   for no key update skip locked),
            taken as (
@@ -370,7 +370,7 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTi
     let query = sqlx::query_as!(
         Depth,
         r#"select 'outgoing' as "queue!", 'pending' as "what!", count(*) as "rows!", min(due_at) as oldest
-             from (select d.due_at from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and p.enabled
+             from (select d.due_at from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and is_told(p)
                     where d.due_at <= $1 limit $3) as due
            union all
            select 'outgoing', 'dead', count(*), min(finished_at)
