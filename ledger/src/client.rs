@@ -154,7 +154,8 @@ impl Ledger {
 
     /// Moves money at once.
     pub async fn transfer(&self, t: Transfer) -> Result<(), LedgerError> {
-        self.create_one(self.event(&t, Flags::empty()), Call::Other).await
+        let event = self.event(&t, Flags::empty());
+        self.create_chain(vec![event], &[t]).await
     }
 
     /// [`Ledger::transfer_linked`] with one transfer at its end that moves only as much of its amount as the accounts' limits allow once the
@@ -197,6 +198,8 @@ impl Ledger {
         match cause {
             None if failed.is_empty() => Ok(()),
             None => Err(Contradiction("linked_event_failed")),
+            // Recorded before transfers said of which item they are.
+            Some(&codes::OTHER_ITEM) => self.all_recorded(exact).await,
             Some(code) => {
                 codes::transfer_outcome(*code, Call::Other)?;
                 if alone { Ok(()) } else { self.all_recorded(exact).await }

@@ -55,6 +55,9 @@ pub(crate) const ACCOUNT: [Row; 26] = [
     (26, "imported_event_timestamp_must_not_regress", Bug),
 ];
 
+/// `exists_with_different_user_data_64`.
+pub(crate) const OTHER_ITEM: u32 = 42;
+
 pub(crate) const TRANSFER: [Row; 67] = [
     (1, "linked_event_failed", Sibling),
     (2, "linked_event_chain_open", Bug),

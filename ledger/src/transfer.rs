@@ -99,7 +99,8 @@ impl Recorded {
                 currency: t.amount.currency(),
                 code: t.code.code(),
                 reference: t.reference,
-                half_of_item: t.item.map_or(0, half_of),
+                // Older ones do not say of which item they are.
+                half_of_item: if self.half_of_item == 0 { 0 } else { t.item.map_or(0, half_of) },
                 timestamp: self.timestamp,
                 kind: RecordedKind::Posted,
             }

@@ -54,8 +54,6 @@ const PRUNED_AT_ONCE: i64 = 1000;
 /// Of one kind to one person in 24 hours.
 pub const NOTICES_MAX: i64 = 20;
 const NOTICE_LIFE: TimeDelta = TimeDelta::hours(24);
-/// An account that is older was not opened to fill a mailbox just now.
-const NEW_FOR: TimeDelta = TimeDelta::hours(24);
 /// Between two tries of one that the mail server puts off, at the end of the ladder.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(15);
 
@@ -403,8 +401,7 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
         return Ok("dead");
     }
     // Counted when it is tried for the first time.
-    if kind.is_notice() && !holder.email_verified && !mail.was_tried && !has_room(app, kind, to, holder.user_id).await?
-    {
+    if kind.is_notice() && !holder.email_verified && !mail.was_tried && !has_room(app, kind, to, &recipient).await? {
         end(app, mail, State::Dropped, None).await?;
         return Ok("dropped");
     }
@@ -426,13 +423,14 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
 }
 
 /// Whether the mailbox of an address that nobody has proven, and that may be somebody else's, takes more of a kind: there are as many accounts
-/// as one likes whose addresses reach it, and each has its own news. Those that are older than a day are counted each by itself: what others
-/// open today takes no news from its owner.
-async fn has_room(app: &App, kind: Kind, to: &str, holder: Uuid) -> Result<bool> {
-    let is_new = app.clock.now() - clock::time_of(holder) < NEW_FOR;
-    let whose = if is_new { mailbox::bucket(to) } else { holder.to_string() };
-    let bucket = format!("{}:{whose}", kind.name());
-    Quota::default().has_room(app, Class::MailsTo, &bucket).await
+/// as one likes whose addresses reach it, and each has its own news. One with which money has moved is counted by itself: what others open takes
+/// no news from its owner, and such accounts cost something.
+async fn has_room(app: &App, kind: Kind, to: &str, recipient: &store::Recipient) -> Result<bool> {
+    let whose = match recipient.has_moved_money() {
+        true => recipient.holder().user_id.to_string(),
+        false => mailbox::bucket(to),
+    };
+    Quota::default().has_room(app, Class::MailsTo, &format!("{}:{whose}", kind.name())).await
 }
 
 async fn give_up(app: &App, mail: &store::Claimed, error: &str) -> Result<()> {

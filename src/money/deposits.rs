@@ -49,7 +49,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::{caller::Caller, users};
 use crate::money::deposits::store::Obstacles;
-use crate::money::evidence::{self, Claim, Misfit};
+use crate::money::evidence::{self, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind};
 use crate::money::transactions::{
@@ -224,7 +224,7 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
     app.crash.at("deposit.purchase_created")?;
     match created {
         Ok(purchase) => {
-            provider_objects::note_purchase(app, Some(deposit.id), &purchase).await?;
+            provider_objects::record_purchase(app, Some(deposit.id), &purchase).await?;
             await_payment(app, deposit, &purchase).await
         }
         Err(error @ RevioError::Rejected { .. }) => {
@@ -428,9 +428,7 @@ fn fitting_payment<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase)
         Flag::Yes => return Err(Misfit::NoMoney("marked as paid, but no money came".to_owned())),
         Flag::Odd(found) => return Err(Misfit::NoMoney(format!("marked_as_paid is {found}"))),
     }
-    let Purchase { reference, is_test, brand_id, .. } = purchase;
-    let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
-    evidence::check(app, deposit, &Claim { payment, outgoing: false, reference, is_test, brand_id })
+    evidence::check(app, deposit, purchase)
 }
 
 /// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked right after it and whatever becomes

@@ -8,15 +8,29 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::money::{suspense::ItemKind, transactions::Transaction};
 use crate::provider::revio::objects::{Flag, PaymentDetails};
+use crate::provider::revio::{Payout, Purchase};
 
-/// An object of Revio's that says that money moved.
-pub struct Claim<'a> {
-    pub payment: Option<&'a PaymentDetails>,
-    /// Whether it should have gone out.
-    pub outgoing: bool,
-    pub reference: &'a str,
-    pub is_test: Option<bool>,
-    pub brand_id: Option<Uuid>,
+/// What an object of Revio's says of money that moved: a purchase's came in, a payout's went out.
+pub struct Movement<'a> {
+    payment: Option<&'a PaymentDetails>,
+    outgoing: bool,
+    reference: &'a str,
+    is_test: Option<bool>,
+    brand_id: Option<Uuid>,
+}
+
+impl<'a> From<&'a Purchase> for Movement<'a> {
+    fn from(purchase: &'a Purchase) -> Self {
+        let Purchase { payment, reference, is_test, brand_id, .. } = purchase;
+        Self { payment: payment.as_ref(), outgoing: false, reference, is_test: *is_test, brand_id: *brand_id }
+    }
+}
+
+impl<'a> From<&'a Payout> for Movement<'a> {
+    fn from(payout: &'a Payout) -> Self {
+        let Payout { payment, reference, is_test, brand_id, .. } = payout;
+        Self { payment: payment.as_ref(), outgoing: true, reference, is_test: *is_test, brand_id: *brand_id }
+    }
 }
 
 pub enum Misfit {
@@ -28,13 +42,19 @@ pub enum Misfit {
 
 /// What Revio does not say of mode, brand and reference is no contradiction: the object was asked for by the id that it gave us. Of the
 /// money itself everything must be said.
-pub fn check<'p>(app: &App, row: &Transaction, claim: &Claim<'p>) -> Result<&'p PaymentDetails, Misfit> {
-    let (payment, came) = money(app, claim).map_err(Misfit::NoMoney)?;
+pub fn check<'p>(
+    app: &App,
+    row: &Transaction,
+    movement: impl Into<Movement<'p>>,
+) -> Result<&'p PaymentDetails, Misfit> {
+    let movement = movement.into();
+    let said = movement.reference;
+    let (payment, came) = money(app, movement).map_err(Misfit::NoMoney)?;
     let misfit = |kind, reason| Err(Misfit::Money { came, kind, reason });
     // A second payment carries the reference of the first.
     let references = [Some(row.id), row.parent_id];
-    let named = |reference: &Uuid| claim.reference == reference.to_string();
-    if !claim.reference.is_empty() && !references.iter().flatten().any(named) {
+    let named = |reference: &Uuid| said == reference.to_string();
+    if !said.is_empty() && !references.iter().flatten().any(named) {
         return misfit(ItemKind::OtherReference, "Revio's object has another reference".to_owned());
     }
     let asked = row.amount;
@@ -51,14 +71,15 @@ pub fn check<'p>(app: &App, row: &Transaction, claim: &Claim<'p>) -> Result<&'p 
 }
 
 /// The money that an object says has moved: ours, the way that it should have gone. Else what is wrong, with the field.
-pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p PaymentDetails, Amount), String> {
-    let payment = claim.payment.ok_or("paid without a payment")?;
-    match (&payment.is_outgoing, claim.outgoing) {
+pub fn money<'p>(app: &App, movement: impl Into<Movement<'p>>) -> Result<(&'p PaymentDetails, Amount), String> {
+    let movement = movement.into();
+    let payment = movement.payment.ok_or("paid without a payment")?;
+    match (&payment.is_outgoing, movement.outgoing) {
         (Flag::Unsaid, _) | (Flag::Yes, true) | (Flag::No, false) => {}
         (Flag::Odd(found), _) => return Err(format!("payment.is_outgoing is {found}")),
         (Flag::Yes | Flag::No, _) => return Err("the money went the other way".to_owned()),
     }
-    if app.revio.is_foreign(claim.is_test, claim.brand_id) {
+    if app.revio.is_foreign(movement.is_test, movement.brand_id) {
         return Err("paid in another mode or brand".to_owned());
     }
     let currency = Currency::parse(&payment.currency.to_ascii_uppercase());

@@ -371,6 +371,9 @@ async fn begin_booking(app: &App, row: &Journal) -> Result<Option<Journal>> {
     if row.booking_at.is_some() || booking::is_in_ledger(app, row).await? {
         return Ok(None);
     }
+    if let Some(rejected) = booking::reject_if_told(app, row).await? {
+        return Ok(Some(rejected));
+    }
     let mut tx = app.db.begin().await?;
     lock(&mut tx, row).await?;
     let (subject, hash, maker, created_at) = (row.subject(), row.hash(), row.requested_by, row.created_at);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! announce   an event says that the object changed at T ─> an answer from before T is no answer yet
-//! purchase   GET ─┬─> not older than what is known: noted, believed
+//! purchase   GET ─┬─> not older than what is known: recorded, believed
 //! payout          └─> older: asked again, in seconds, then minutes
 //! payment    an object with an id, an amount and a direction of its own: booked once by that id (`deposits::given_back`)
 //! ```
@@ -28,8 +28,8 @@ use crate::provider::revio::objects::{Flag, Payment, PaymentDetails};
 use crate::provider::revio::{Payout, Purchase, RevioError};
 
 pub use store::Known;
-use store::{Announcement, Note};
-use writes::{Announcements, Notes};
+use store::{Announcement, Snapshot};
+use writes::{Announcements, Snapshots};
 
 pub const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
@@ -87,14 +87,14 @@ fn has_come(updated_on: i64, now: DateTime) -> bool {
 /// Asks Revio for a purchase; `row` is whose it is, where that is known.
 pub async fn ask_for_purchase(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Purchase> {
     let purchase = app.revio.purchase(id).await?;
-    note_purchase(app, row, &purchase).await?;
+    record_purchase(app, row, &purchase).await?;
     Ok(purchase)
 }
 
 /// Asks Revio for a payout.
 pub async fn ask_for_payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
     let payout = app.revio.payout(id).await?;
-    note_payout(app, row, &payout).await?;
+    record_payout(app, row, &payout).await?;
     Ok(payout)
 }
 
@@ -116,7 +116,7 @@ pub fn or_not_known<T>(asked: Result<T>) -> Result<T> {
     if_known(asked)?.ok_or_else(|| Error::Unusable(NotKnown.into()))
 }
 
-pub async fn note_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) -> Result<()> {
+pub async fn record_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) -> Result<()> {
     let facts = Facts {
         id: purchase.id,
         kind: ObjectKind::Purchase,
@@ -127,10 +127,10 @@ pub async fn note_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) ->
         created_on: purchase.created_on.whole(),
         updated_on: purchase.updated_on.whole(),
     };
-    note(app, &facts).await
+    record(app, &facts).await
 }
 
-pub async fn note_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Result<()> {
+pub async fn record_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Result<()> {
     let facts = Facts {
         id: payout.id,
         kind: ObjectKind::Payout,
@@ -141,12 +141,12 @@ pub async fn note_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Resul
         created_on: None,
         updated_on: payout.updated_on.whole(),
     };
-    note(app, &facts).await
+    record(app, &facts).await
 }
 
 /// A Payment that an event brought, or that Revio was asked for. What an older event says of it changes nothing. One that events call two
 /// things is an error: which of the two it is decides which way money goes.
-pub async fn note_payment(app: &App, payment: &Payment, said: Option<ObjectKind>) -> Result<()> {
+pub async fn record_payment(app: &App, payment: &Payment, said: Option<ObjectKind>) -> Result<()> {
     let Some(purchase_id) = payment.purchase_id() else { return Ok(()) };
     // What the payer paid with: the purchase itself says all of it.
     if said.is_none() && is_what_was_paid(payment) {
@@ -171,7 +171,7 @@ pub async fn note_payment(app: &App, payment: &Payment, said: Option<ObjectKind>
             format!("Revio calls Payment {} a {} now, and a {} before", payment.id, said.name(), known.kind.name());
         return Err(Error::Unusable(reason.into()));
     }
-    app.batchers.join::<Notes>(app, note_of(&facts, app.clock.now())).await.map(drop)
+    app.batchers.join::<Snapshots>(app, snapshot_of(&facts, app.clock.now())).await.map(drop)
 }
 
 fn is_what_was_paid(payment: &Payment) -> bool {
@@ -200,17 +200,17 @@ fn goes_back(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Refund | ObjectKind::Chargeback)
 }
 
-async fn note(app: &App, facts: &Facts<'_>) -> Result<()> {
-    let newer = app.batchers.join::<Notes>(app, note_of(facts, app.clock.now())).await?;
+async fn record(app: &App, facts: &Facts<'_>) -> Result<()> {
+    let newer = app.batchers.join::<Snapshots>(app, snapshot_of(facts, app.clock.now())).await?;
     match newer {
-        Some(known) => Err(note_stale_answer(app, &known).await),
+        Some(known) => Err(record_stale_answer(app, &known).await),
         None => Ok(()),
     }
 }
 
 /// Revio's answer is from before what it has told of this object: a fault of its caches, and in the end one of the object. Writes down since
 /// when; `Unavailable` for an hour, then `Unusable`.
-pub async fn note_stale_answer(app: &App, newer: &Known) -> Error {
+pub async fn record_stale_answer(app: &App, newer: &Known) -> Error {
     let stale = "Revio's answer is older than what it told before";
     let now = app.clock.now();
     match store::note_stale(&app.db, newer.id, now).await {
@@ -220,9 +220,9 @@ pub async fn note_stale_answer(app: &App, newer: &Known) -> Error {
     }
 }
 
-fn note_of(facts: &Facts<'_>, now: DateTime) -> Note {
+fn snapshot_of(facts: &Facts<'_>, now: DateTime) -> Snapshot {
     let payment = facts.payment;
-    Note {
+    Snapshot {
         id: facts.id,
         kind: facts.kind,
         transaction_id: facts.transaction_id,
@@ -285,12 +285,17 @@ async fn payouts(app: App, lock_wait: LockWait, withdrawals: Vec<Uuid>) -> Resul
     Ok(grouped_by(store::payouts_of(app.batch_db.of(lock_wait), &withdrawals).await?, |payout| payout.transaction_id))
 }
 
+/// Purchases that were made for a deposit, or that an event named as such: more than one where a commit was lost.
+pub async fn purchases_of(app: &App, deposit: Uuid) -> Result<Vec<Known>> {
+    Ok(store::purchases_of(&app.db, deposit).await?)
+}
+
 /// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does
 /// not answer the call, they stay unknown.
 pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
     for id in ids {
         match app.revio.payment(*id).await {
-            Ok(payment) => note_payment(app, &payment, None).await?,
+            Ok(payment) => record_payment(app, &payment, None).await?,
             Err(error) if error.is_answer() => {}
             Err(error) => return Err(error.into()),
         }

@@ -29,8 +29,8 @@ use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Item, Payer};
 
-/// Items in one statement.
-const REMEMBERED_AT_ONCE: i64 = 200;
+/// Each is a query of the ledger.
+const REMEMBERED_AT_ONCE: i64 = 50;
 
 text_enum! {
     /// Why it is not in a wallet.
@@ -167,17 +167,12 @@ async fn remember(app: &App, item: Item, but: Option<Uuid>) -> Result<Item> {
     find(app, item.id).await
 }
 
-/// The same of all that are open, for who looks at what is there: the projector, while the safe mode is on.
-pub async fn remember_open(app: &App) -> Result<()> {
-    let mut filter = Filter { open: Some(true), limit: REMEMBERED_AT_ONCE, ..Filter::default() };
-    loop {
-        let items = store::list(&app.db, &filter).await?;
-        let Some(last) = items.last() else { return Ok(()) };
-        filter.before = Some(last.id);
-        for item in items {
-            remember(app, item, None).await?;
-        }
+/// The same of some that are open, others each time, for who looks at what is there: the projector, again and again while the safe mode is on.
+pub async fn remember_some(app: &App) -> Result<()> {
+    for item in store::some_open(&app.db, REMEMBERED_AT_ONCE).await? {
+        remember(app, item, None).await?;
     }
+    Ok(())
 }
 
 /// What its payer got back of it may be on its way: that goes first.

@@ -2,44 +2,52 @@
 //!
 //! ```mermaid
 //! stateDiagram-v2
+//!     %% As a rule.
 //!     [*] --> initiated: request (row written)
-//!     [*] --> reserved: written again from the ledger (see `restored`)
 //!     initiated --> reserved: reserve (the ledger holds the money)
 //!     initiated --> rejected: refused by the ledger or a limit, nothing is reserved
-//!     initiated --> initiated: called off by its customer (the row says so before anything is released)
-//!     reserved --> reserved: register (Revio has the payout, no money moves), learn_address
 //!     reserved --> awaiting_approval: above a threshold, or to a new bank account, and not approved (see `approval`)
-//!     reserved --> submitting: submit (written before money may leave)
-//!     reserved --> reserved: replaced, before it was to be executed
-//!     reserved --> cancelled: release_unless_paid, called off by its customer (see `cancelling`)
-//!     reserved --> failed: void_reservation, Revio refuses to have the payout, or calls it an error before it was executed (the row says so first)
-//!     reserved --> failed: end_by_review, closed by two people (end_unreserved, where the ledger has lost the reservation)
-//!     reserved --> reserved: called off by its customer
-//!     reserved --> submitted: adopt (a payout that was let go of was executed after all)
-//!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
-//!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
-//!     reserved --> failed: the ledger has voided it, likewise
 //!     awaiting_approval --> reserved: approved, or none is needed any more
-//!     awaiting_approval --> failed: declined, or not approved in time
-//!     awaiting_approval --> cancelled: release_unless_paid, called off by its customer
-//!     awaiting_approval --> awaiting_approval: called off by its customer
-//!     awaiting_approval --> submitted: adopt
-//!     awaiting_approval --> reserved: closed by two people (see `manual_review`)
-//!     awaiting_approval --> submitting: take_up
-//!     awaiting_approval --> completed: the ledger has posted it
-//!     awaiting_approval --> failed: the ledger has voided it
+//!     reserved --> reserved: register (Revio has the payout, no money moves), learn_address
+//!     reserved --> submitting: submit (written before money may leave)
 //!     submitting --> submitted: execute (Revio accepted)
-//!     submitting --> submitting: execute again, after looking it up
-//!     submitting --> reserved: replaced, because it can never be paid (see `payouts`)
 //!     submitting --> completed: complete
-//!     submitting --> failed: void_reservation
-//!     submitting --> submitted: adopt
-//!     submitting --> reserved: closed by two people
 //!     submitted --> completed: complete (Revio paid; posted)
 //!     submitted --> failed: void_reservation (Revio will not pay)
+//!     submitting --> failed: void_reservation
+//!     %% An execution or a registration goes wrong.
+//!     submitting --> submitting: execute again, after looking it up
+//!     submitting --> reserved: replaced, because it can never be paid (see `payouts`)
+//!     reserved --> reserved: replaced, before it was to be executed
+//!     reserved --> failed: void_reservation, Revio refuses to have the payout, or calls it an error before it was executed (the row says so first)
+//!     awaiting_approval --> failed: declined, or not approved in time
+//!     %% Called off by its customer (see `cancelling`): the row says so before anything is released.
+//!     initiated --> initiated: called off
+//!     reserved --> reserved: called off
+//!     awaiting_approval --> awaiting_approval: called off
+//!     reserved --> cancelled: release_unless_paid
+//!     awaiting_approval --> cancelled: release_unless_paid
+//!     %% Closed by two people (see `manual_review`).
+//!     awaiting_approval --> reserved: closed
+//!     submitting --> reserved: closed
+//!     submitted --> reserved: closed
+//!     reserved --> failed: end_by_review (end_unreserved, where the ledger has lost the reservation)
+//!     %% A payout that this row let go of, or that a person at Revio has executed.
+//!     reserved --> submitted: adopt
+//!     awaiting_approval --> submitted: adopt
+//!     submitting --> submitted: adopt
 //!     submitted --> submitted: adopt
-//!     submitted --> reserved: closed by two people
+//!     %% PostgreSQL was put back to an earlier moment, and the ledger knows better (see `restored`).
+//!     [*] --> reserved: written again from the ledger
+//!     reserved --> submitting: take_up (a payout that the row has forgotten)
+//!     awaiting_approval --> submitting: take_up
+//!     submitting --> submitting: take_up
 //!     submitted --> submitting: take_up
+//!     reserved --> completed: posted
+//!     reserved --> failed: voided
+//!     awaiting_approval --> completed: posted
+//!     awaiting_approval --> failed: voided
+//!     %% Revio changes its word (see `late_outcomes`).
 //!     failed --> completed: book_late (Revio paid after all), end_late (and changed its word again)
 //!     cancelled --> completed: book_late, end_late
 //! ```

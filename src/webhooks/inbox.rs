@@ -273,7 +273,7 @@ fn tells_of_money(event: &Claimed) -> bool {
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.
 async fn act(app: &App, event: &Event) -> Result<State> {
     if let Some(payment) = &event.payment {
-        provider_objects::note_payment(app, payment, event.payment_kind()).await?;
+        provider_objects::record_payment(app, payment, event.payment_kind()).await?;
     }
     // When the object that it is about changed; of a Payment's purchase that says nothing.
     let changed_on = event.changed_on.filter(|_| !event.is_payment);

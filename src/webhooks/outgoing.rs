@@ -45,6 +45,8 @@ text_enum! {
         Gone = "gone",
         /// For three days every attempt failed.
         Failing = "failing",
+        /// The machine that made it is disabled, or may not keep endpoints any more.
+        Machine = "machine",
     }
 }
 

@@ -296,7 +296,7 @@ async fn of_one_object_told_of_many_times_at_once_the_newest_counts_and_no_older
     assert!(join_all([3, 9, 5, 1].map(tell)).await.iter().all(Result::is_ok));
     let known = provider_objects::find(&t.app, id).await.expect("PostgreSQL answers").expect("known");
     assert_eq!(known.announced_on, Some(told + 9));
-    let note = || provider_objects::note_purchase(&t.app, Some(deposit.id()), &purchase);
+    let note = || provider_objects::record_purchase(&t.app, Some(deposit.id()), &purchase);
     let older = join_all([note(), note(), note()]).await;
     assert!(older.iter().all(|noted| matches!(noted, Err(Error::Unavailable(_)))), "{older:?}");
     t.finish().await;

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::adjustments;
+use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp, answer};
 use crate::journals::{self, entry, with};
 use crate::provider_objects::paid;
@@ -134,6 +135,57 @@ async fn a_chargeback_that_a_journal_has_named_is_not_taken_besides(db: PgPool) 
         ((1_000, 0, 1_000), vec!["paid_twice".to_owned()])
     );
     assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), 0, "as Revio has it");
+}
+
+/// Of a purchase without a row, too, however the Payment's id was typed.
+#[sqlx::test]
+async fn what_a_journal_has_named_is_not_taken_out_of_suspense_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let (reference, currency) = ("by hand".to_owned(), "ZAR".to_owned());
+    let purchase = t.sim.stranger_purchase(&Stranger { reference, amount: 500, currency, ..Stranger::default() });
+    let purchase = purchase.expect("paid");
+    pass(&t).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let payment = t.sim.charge_back_amount(purchase, 500).expect("paid");
+    let mut body = sent_back("chargeback_loss", 500, purchase, payment);
+    body["evidence"]["reference"] = json!(payment.to_string().to_uppercase());
+    let booked = journals::booked(&t, &maker, &checker, body, "j").await;
+    assert_eq!(booked.body["evidence"]["reference"], json!(payment), "{}", booked.body);
+    t.sim.clear_faults();
+    t.sim.raise_event(payment, "payment.charged_back").expect("it is there");
+    for _ in 0..5 {
+        pass(&t).await;
+    }
+    let dead: Vec<String> = sqlx::query_scalar("select last_error from webhook_logs where state = 'dead'")
+        .fetch_all(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert!(!dead.is_empty() && dead.iter().all(|error| error.contains("by a journal that names it")), "{dead:?}");
+    let at_revio = t.system_balance(AccountCode::ProviderBalance).await.posted();
+    assert_eq!((in_suspense(&t).await, at_revio), (500, 0), "it went once");
+}
+
+/// The journal has claimed what it takes, and its answer is not known: it comes to its end, and the row waits.
+#[sqlx::test]
+async fn a_journal_that_has_begun_is_not_given_up_for_what_revio_tells_meanwhile(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let (customer, maker, checker) = (t.customer().await, t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let item = misfit(&t, &customer, "a").await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.refund_purchase(t.purchase_of(item), Some(400)).expect("refundable");
+    let payment = id_of(&last_payment(&t, t.purchase_of(item)));
+    let proposed = journals::proposed(&t, &maker, sent_back("suspense_return", 400, item, payment), "j").await;
+    next.at("suspense.claimed");
+    journals::approve(&t, &checker, &proposed).await;
+    t.sim.clear_faults();
+    t.sim.raise_event(payment, "payment.refunded").expect("it is there");
+    pass(&t).await;
+    let journal = journals::shown(&t, &maker, proposed.id()).await;
+    assert_eq!(journal["state"], "completed", "{journal}");
+    assert_eq!((in_suspense(&t).await, held(&t, "refund").await), (CAME - 400, vec!["paid_twice".to_owned()]));
+    journals::assert_items_are_the_account(&t).await;
 }
 
 /// Decision 055, of what never came into the wallet.

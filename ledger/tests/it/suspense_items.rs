@@ -52,3 +52,22 @@ async fn who_took_of_an_item_and_how_much_is_known_without_what_brought_it_and_w
     let lost = ledger.balance(ledger.system(AccountCode::Suspense, ZAR)).await.expect("an answer");
     assert_eq!(lost.posted(), 200_000 - 100 - 300 - 7 - 50 - 60 - 120);
 }
+
+/// Recorded before transfers said of which item they are: a repeat that says so is the same, and one of another item is not.
+#[tokio::test]
+async fn a_transfer_that_says_of_no_item_is_its_repeat_that_does() {
+    let ledger = ledger().await;
+    wallet_with(&ledger, 1_000).await;
+    let (suspense, provider) = (ledger.suspense(ZAR), ledger.provider_balance(ZAR));
+    let (row, item) = (new_row(), new_row());
+    let plain = transfer(TransferId::of(row, Leg::Unmatched), provider, suspense, 500, TransferCode::UnmatchedPayment);
+    let send = async |t| until_known(async || ledger.transfer(t).await).await;
+    assert_eq!(send(plain).await, Ok(()));
+    assert_eq!(send(plain.of_item(item)).await, Ok(()));
+    let other = transfer(TransferId::of(row, Leg::Unmatched), provider, suspense, 501, TransferCode::UnmatchedPayment);
+    assert!(send(other.of_item(item)).await.is_err(), "of another sum");
+    let next =
+        transfer(TransferId::of(new_row(), Leg::Unmatched), provider, suspense, 7, TransferCode::UnmatchedPayment);
+    assert_eq!(send(next.of_item(item)).await, Ok(()));
+    assert!(send(next.of_item(row)).await.is_err(), "of another item");
+}

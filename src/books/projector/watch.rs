@@ -47,7 +47,7 @@ pub async fn watch(app: &App) -> Result<bool> {
         }
     }
     if safe_mode::is_on(app).await? {
-        suspense::remember_open(app).await?;
+        suspense::remember_some(app).await?;
     }
     Ok(false)
 }

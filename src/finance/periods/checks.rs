@@ -95,7 +95,7 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
     let seen_once = breaks::seen_once(app, span.end).await?;
     if !seen_once.is_empty() {
         let named = named(&seen_once.iter().map(Uuid::to_string).collect::<Vec<_>>());
-        lack("breaks", format!("{named} were found by one run alone: wait for the next"));
+        lack("breaks", format!("{named} were found by one run alone: wait for the next daily or manual one"));
     }
     if lacks.is_empty() { Ok(last) } else { Err(Error::PeriodNotReady(lacks)) }
 }

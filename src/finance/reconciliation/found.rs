@@ -122,7 +122,8 @@ pub struct Rule {
 
 impl BreakType {
     /// Those that are of no single thing: of each there is one for a currency, whenever its sum differs.
-    pub(super) const OF_SUMS: [Self; 4] = [Self::Unbalanced, Self::ProviderBalance, Self::PositionShort, Self::D1Late];
+    pub(super) const OF_SUMS: [Self; 5] =
+        [Self::Unbalanced, Self::ProviderBalance, Self::BankBalance, Self::PositionShort, Self::D1Late];
 
     pub fn rule(self) -> Rule {
         use Heals::{AsTheEvent, Never, Proposes, Recompute, Step};

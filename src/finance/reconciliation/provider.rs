@@ -41,6 +41,20 @@ pub(super) enum Asked {
     Skipped,
 }
 
+impl Asked {
+    fn with(self, more: Vec<Found>) -> Self {
+        let and = |mut found: Vec<Found>| {
+            found.extend(more);
+            found
+        };
+        match self {
+            Self::Found(found) => Self::Found(and(found)),
+            Self::FoundWithoutFee(found) => Self::FoundWithoutFee(and(found)),
+            Self::Skipped => Self::Skipped,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     Open,
@@ -166,6 +180,45 @@ fn since(app: &App, row: &Transaction, updated_on: &Figure) -> DateTime {
 }
 
 async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
+    let others = other_purchases(app, row).await?;
+    Ok(own_purchase(app, row).await?.with(others))
+}
+
+/// Those that were made for the row besides, and that its page may have been left open of: what was paid by one is booked nowhere where it has
+/// no row and no item of its own.
+async fn other_purchases(app: &App, row: &Transaction) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for known in provider_objects::purchases_of(app, row.id).await? {
+        let object = known.id;
+        if row.provider.id == Some(object)
+            || suspense::noted_of_object(app, object).await?.is_some()
+            || transactions::find_for_provider(app, Kind::Deposit, object, None).await?.is_some()
+        {
+            continue;
+        }
+        let asked = provider_objects::ask_for_purchase(app, Some(row.id), object).await;
+        let Some(purchase) = provider_objects::if_known(asked)? else { continue };
+        let is_paid = purchase.status.means_paid() && matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
+        if let Some(payment) = purchase.payment.as_ref().filter(|_| is_paid) {
+            let mut pair = Pair {
+                app,
+                row,
+                object,
+                status: purchase.status.word().to_owned(),
+                since: since(app, row, &purchase.updated_on),
+                payment: Some(payment),
+                booked: None,
+                found: Vec::new(),
+                names_fee: true,
+            };
+            pair.compare_money(payment, BreakType::PaidAtProvider);
+            found.append(&mut pair.found);
+        }
+    }
+    Ok(found)
+}
+
+async fn own_purchase(app: &App, row: &Transaction) -> Result<Asked> {
     let Some(object) = row.provider.id else { return Ok(Asked::Found(Vec::new())) };
     // Also what a journal set aside of the payment, or what came before the row: whoever booked that follows what becomes of it.
     let item = match suspense::of_row(app, row.id).await? {

@@ -31,6 +31,8 @@ const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(1);
 const MADE_WITHIN: TimeDelta = TimeDelta::hours(2);
 /// … and so is one that is made and cannot be taken.
 const TAKEN_WITHIN: TimeDelta = TimeDelta::hours(3);
+/// From then on a day whose statement Revio does not give is one for a person.
+const ASKED_FOR: TimeDelta = TimeDelta::days(3);
 const TIMES_IN: &str = "UTC";
 const AT_ONCE: i64 = 2;
 const FAILURE_CHARS_MAX: usize = 300;
@@ -87,14 +89,16 @@ impl Work for Requests<'_> {
 
     async fn failed(&self, request: &Claimed, error: &Error) -> Result<()> {
         let app = self.0;
-        let is_made = request.provider_id.is_some() && error.fault() == Fault::Surroundings;
+        let (now, is_an_outage) = (app.clock.now(), error.fault() == Fault::Surroundings);
         // Revio answers, and what it made cannot be had: that is no outage, and it is to make another.
-        let cannot_be_had = is_made && request.asked_at.is_some_and(|asked| app.clock.now() - asked > TAKEN_WITHIN);
-        let cause = Error::Unusable("what Revio made could not be taken in three hours".into());
-        let error = if cannot_be_had { &cause } else { error };
+        let cannot_be_had = is_an_outage && request.asked_at.is_some_and(|asked| now - asked > TAKEN_WITHIN);
         if cannot_be_had {
             store::forget(&app.db, request.id).await?;
         }
+        // Nor is what lasts for days: our key may not ask for one.
+        let is_late = is_an_outage && now - days::end(app, request.day).await? > ASKED_FOR;
+        let cause = Error::Unusable(error.chain().into());
+        let error = if cannot_be_had || is_late { &cause } else { error };
         match app.queue().after(request.id, request.attempts, error, RETRY_MINUTES) {
             Next::Again { due_at, attempts } => Ok(store::defer(&app.db, request.id, due_at, attempts).await?),
             Next::GiveUp { failures } => {

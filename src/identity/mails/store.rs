@@ -35,6 +35,7 @@ pub(super) struct Recipient {
     email: String,
     password_hash: String,
     email_verified_at: Option<DateTime>,
+    has_moved_money: bool,
     new_email: Option<String>,
     /// Where the mail goes, if not to the e-mail of the user.
     elsewhere: Option<String>,
@@ -45,6 +46,10 @@ pub(super) struct Recipient {
 impl Recipient {
     pub(super) fn address(&self) -> &str {
         self.elsewhere.as_deref().unwrap_or(&self.email)
+    }
+
+    pub(super) fn has_moved_money(&self) -> bool {
+        self.has_moved_money
     }
 
     pub(super) fn is_taken(&self) -> bool {
@@ -127,6 +132,7 @@ pub(super) async fn recipients(db: impl PgExecutor<'_>, mails: &[Uuid]) -> sqlx:
     let query = sqlx::query_as!(
         Recipient,
         r#"select m.id as mail_id, u.id, u.email, u.password_hash, u.email_verified_at, c.new_email as "new_email?",
+                  exists (select from transactions t where t.user_id = u.id and t.state = 'completed') as "has_moved_money!",
                   case when m.user_id is not null then m.address end as elsewhere,
                   exists (select from users owner where owner.email = m.address) as "taken!"
              from mails m

@@ -148,7 +148,6 @@ pub(super) async fn is_booked_by_hand(
     .await
 }
 
-/// Whether a journal that moves Revio's account for money of a payer's names this Payment.
 pub(super) async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (select from journals

@@ -12,7 +12,7 @@
 mod sums;
 
 use chrono::TimeDelta;
-use ledger::Leg;
+use ledger::{Leg, TransferId};
 use uuid::Uuid;
 
 use super::LATER_LOOKS;
@@ -136,7 +136,7 @@ async fn add_up<'a>(
     payments: Vec<Known>,
 ) -> Result<Sums<'a>> {
     if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment)) {
-        return Err(provider_objects::note_stale_answer(app, payment).await);
+        return Err(provider_objects::record_stale_answer(app, payment).await);
     }
     let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
     let booked = transactions::children_of(app, deposit.id, &ids).await?;
@@ -210,12 +210,33 @@ pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) ->
     for _ in 0..WAYS_MAX {
         let payer = suspense::payer(app, item).await?;
         let is_back = is_back(app, item, purchase).await?;
+        let stays = matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true));
+        if !stays {
+            require_unnamed(app, item, purchase, is_back).await?;
+        }
         suspense::move_for_payer(app, item, payer, is_back).await?;
-        if matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true)) {
+        if stays {
             return Ok(());
         }
     }
     Err(Error::unavailable("Revio says another thing of the payer each time"))
+}
+
+/// What people have booked by a journal that names the Payment is not booked besides.
+async fn require_unnamed(app: &App, item: &Item, purchase: &Purchase, is_back: bool) -> Result<()> {
+    let leg = if is_back { Leg::UnmatchedReturn } else { Leg::UnmatchedAgain };
+    if app.ledger.has(TransferId::of(item.id, leg)).await? {
+        return Ok(());
+    }
+    for payment in payments(app, purchase).await? {
+        let goes_back = payment.kind != ObjectKind::ChargebackReversal;
+        if goes_back == is_back && adjustments::is_named(app, payment.id).await? {
+            let named =
+                format!("people have booked Revio's Payment {} already, by a journal that names it", payment.id);
+            return Err(Error::Unusable(named.into()));
+        }
+    }
+    Ok(())
 }
 
 async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {

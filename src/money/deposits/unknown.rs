@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{given_back, store};
 use crate::app::App;
-use crate::money::evidence::{self, Claim};
+use crate::money::evidence;
 use crate::money::provider_objects::WORD_CHARS_MAX;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Kind};
@@ -25,8 +25,6 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
         return super::follow_event(app, &deposit, purchase.id).await.map(|()| true);
     }
     if suspense::of_object(app, purchase.id).await?.is_none() {
-        let Purchase { reference, is_test, brand_id, .. } = &purchase;
-        let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
         match (&purchase.status, &purchase.marked_as_paid) {
             (PurchaseStatus::Unknown(word), _) => return Err(unknown_word(word)),
             (status, Flag::Odd(found)) if status.means_paid() => {
@@ -35,10 +33,9 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
             (status, Flag::No | Flag::Unsaid) if status.means_paid() => {}
             _ => return Ok(false),
         }
-        let claim = Claim { payment, outgoing: false, reference, is_test, brand_id };
-        let (payment, amount) = evidence::money(app, &claim).map_err(|reason| Error::Unusable(reason.into()))?;
+        let (payment, amount) = evidence::money(app, &purchase).map_err(|reason| Error::Unusable(reason.into()))?;
         let of_its_own = || provider_objects::row_id(purchase.id, purchase.created_on.whole(), 0);
-        let id = match row_of(reference) {
+        let id = match row_of(&purchase.reference) {
             Some(row) => match suspense::noted(app, row).await? {
                 // Another purchase of the same row's: each has brought money.
                 Some(item) if item.provider_id != Some(purchase.id) => of_its_own(),

@@ -41,7 +41,7 @@ pub(super) async fn cancel_if_over(app: &App, deposit: &Transaction, purchase: P
     app.crash.at("deposit.purchase_cancelled")?;
     match cancelled {
         Ok(cancelled) => {
-            provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
+            provider_objects::record_purchase(app, Some(deposit.id), &cancelled).await?;
             Ok(cancelled)
         }
         // Not cancellable, in whichever words; or Revio cannot. What the purchase is shows when asked again.

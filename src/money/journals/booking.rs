@@ -25,13 +25,6 @@ pub(super) async fn book(app: &App, row: &Journal) -> Result<Journal> {
     let transfer = transfer(app, row)?;
     // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
     app.ledger.open(&[transfer.debit, transfer.credit]).await?;
-    // Revio may have told of it since the journal was proposed.
-    if let Some(payment) = payment_of(row.kind, row.account, &row.evidence.reference)
-        && store::is_booked_by_itself(&app.db, payment).await?
-        && !is_in_ledger(app, row).await?
-    {
-        return rejected(app, row, Failure::SetAsideBefore).await;
-    }
     match row.kind {
         Kind::Settlement | Kind::FloatTopUp => send(app, row, transfer).await,
         Kind::OwnFundsOut => take_out(app, row, transfer).await,
@@ -106,6 +99,17 @@ fn payment_of(kind: Kind, account: Option<OpenAccount>, reference: &str) -> Opti
     let is_suspense = matches!(kind, Kind::SuspenseIn | Kind::SuspenseReturn);
     let is_payers = is_suspense && account == Some(OpenAccount::ProviderBalance) || kind == Kind::ChargebackLoss;
     reference.parse().ok().filter(|_| is_payers)
+}
+
+/// Revio may have told of it since the journal was proposed. `Some`: it is rejected. Before anything is claimed or sent: from then on it comes to
+/// its end, and the row waits for a person.
+pub(super) async fn reject_if_told(app: &App, row: &Journal) -> Result<Option<Journal>> {
+    match payment_of(row.kind, row.account, &row.evidence.reference) {
+        Some(payment) if store::is_booked_by_itself(&app.db, payment).await? => {
+            rejected(app, row, Failure::SetAsideBefore).await.map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Better told now than when it is booked, which is when it counts.

@@ -141,6 +141,8 @@ impl EvidenceBody {
             fields.say("evidence.kind", Wrong::OneOf(names), message);
         }
         let reference = fields.text("evidence.reference", &self.reference, 1..=REFERENCE_CHARS_MAX);
+        // Spelled as Revio spells its ids, by which it is found again.
+        let reference = reference.parse::<Uuid>().map_or(reference, |id| id.to_string());
         if kind == Some(EvidenceKind::ProviderObject) && reference.parse::<Uuid>().is_err() {
             fields.wrong("evidence.reference", Wrong::Format("must be the id of Revio's object"));
         }

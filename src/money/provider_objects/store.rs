@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::ObjectKind;
 use crate::platform::clock::DateTime;
 
-/// What Revio says of an object, to be noted.
-pub(super) struct Note {
+/// What Revio says of an object, to be recorded.
+pub(super) struct Snapshot {
     pub(super) id: Uuid,
     pub(super) kind: ObjectKind,
     pub(super) transaction_id: Option<Uuid>,
@@ -62,7 +62,7 @@ impl Known {
     }
 }
 
-impl Note {
+impl Snapshot {
     /// Revio has told something newer, or of something newer.
     pub(super) fn is_older_than(&self, known: &Known) -> bool {
         let newest = known.updated_on.max(known.announced_on);
@@ -113,6 +113,10 @@ pub(super) async fn payouts_of(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::
     known!("where transaction_id = any($1) and kind = 'payout' order by first_seen_at, id", rows).fetch_all(db).await
 }
 
+pub(super) async fn purchases_of(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Vec<Known>> {
+    known!("where transaction_id = $1 and kind = 'purchase' order by first_seen_at, id", row).fetch_all(db).await
+}
+
 /// Since when it is so. What was so hours ago, and was right meanwhile, begins anew.
 pub(super) async fn note_stale(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<DateTime> {
     sqlx::query_scalar!(
@@ -132,9 +136,12 @@ pub(super) async fn end_stale(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Re
 }
 
 /// What is written stands unless somebody wrote something newer meanwhile. Each object once.
-pub(super) async fn upsert(db: impl PgExecutor<'_>, notes: &[&Note]) -> sqlx::Result<()> {
-    let numbers = |of: fn(&Note) -> Option<i64>| notes.iter().map(|note| of(note)).collect::<Vec<Option<i64>>>();
-    let ids = |of: fn(&Note) -> Option<Uuid>| notes.iter().map(|note| of(note)).collect::<Vec<Option<Uuid>>>();
+pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> sqlx::Result<()> {
+    let numbers =
+        |of: fn(&Snapshot) -> Option<i64>| snapshots.iter().map(|snapshot| of(snapshot)).collect::<Vec<Option<i64>>>();
+    let ids = |of: fn(&Snapshot) -> Option<Uuid>| {
+        snapshots.iter().map(|snapshot| of(snapshot)).collect::<Vec<Option<Uuid>>>()
+    };
     let upsert = sqlx::query!(
         "insert into provider_objects as o (id, kind, transaction_id, related_id, status, amount_minor, fee_minor, currency,
                                             is_outgoing, created_on, updated_on, first_seen_at, last_seen_at, changed_at, status_at)
@@ -154,18 +161,18 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, notes: &[&Note]) -> sqlx::Re
                 changed_at = excluded.changed_at,
                 status_at = case when o.status = excluded.status then o.status_at else excluded.status_at end
           where o.updated_on is null or excluded.updated_on is null or excluded.updated_on >= o.updated_on",
-        &ids(|note| Some(note.id)) as _,
-        &notes.iter().map(|note| note.kind.name().to_owned()).collect::<Vec<String>>(),
-        &ids(|note| note.transaction_id) as _,
-        &ids(|note| note.related_id) as _,
-        &notes.iter().map(|note| note.status.clone()).collect::<Vec<String>>(),
-        &numbers(|note| note.amount_minor) as _,
-        &numbers(|note| note.fee_minor) as _,
-        &notes.iter().map(|note| note.currency.clone()).collect::<Vec<Option<String>>>() as _,
-        &notes.iter().map(|note| note.is_outgoing).collect::<Vec<Option<bool>>>() as _,
-        &numbers(|note| note.created_on) as _,
-        &numbers(|note| note.updated_on) as _,
-        &notes.iter().map(|note| note.now).collect::<Vec<DateTime>>()
+        &ids(|snapshot| Some(snapshot.id)) as _,
+        &snapshots.iter().map(|snapshot| snapshot.kind.name().to_owned()).collect::<Vec<String>>(),
+        &ids(|snapshot| snapshot.transaction_id) as _,
+        &ids(|snapshot| snapshot.related_id) as _,
+        &snapshots.iter().map(|snapshot| snapshot.status.clone()).collect::<Vec<String>>(),
+        &numbers(|snapshot| snapshot.amount_minor) as _,
+        &numbers(|snapshot| snapshot.fee_minor) as _,
+        &snapshots.iter().map(|snapshot| snapshot.currency.clone()).collect::<Vec<Option<String>>>() as _,
+        &snapshots.iter().map(|snapshot| snapshot.is_outgoing).collect::<Vec<Option<bool>>>() as _,
+        &numbers(|snapshot| snapshot.created_on) as _,
+        &numbers(|snapshot| snapshot.updated_on) as _,
+        &snapshots.iter().map(|snapshot| snapshot.now).collect::<Vec<DateTime>>()
     );
     upsert.execute(db).await.map(drop)
 }

@@ -1,11 +1,11 @@
-//! What is noted of objects at once, together (`platform::batcher`). None of it waits for the disk: what follows from a note is written
+//! What is recorded of objects at once, together (`platform::batcher`). None of it waits for the disk: what follows from a snapshot is written
 //! after it, and an event whose announcement was lost is acted on once more (docs/decisions/051). `provider_objects` calls it.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::store::{self, Announcement, Known, Note};
+use super::store::{self, Announcement, Known, Snapshot};
 use crate::app::App;
 use crate::platform::batcher::{self, Batch, LockWait};
 use crate::platform::error::Result;
@@ -23,36 +23,36 @@ impl Batch for Announcements {
     }
 }
 
-pub(super) struct Notes;
+pub(super) struct Snapshots;
 
-impl Batch for Notes {
+impl Batch for Snapshots {
     type Context = App;
-    type Item = Note;
-    /// `Some`: newer is known of the object, and nothing is noted.
+    type Item = Snapshot;
+    /// `Some`: newer is known of the object, and nothing is recorded.
     type Done = Option<Known>;
 
-    async fn run(app: &App, items: &[Note], lock_wait: LockWait) -> Result<Vec<Option<Known>>> {
-        let mut all: Vec<(usize, &Note)> = items.iter().enumerate().collect();
-        all.sort_by_key(|(_, note)| note.id);
+    async fn run(app: &App, items: &[Snapshot], lock_wait: LockWait) -> Result<Vec<Option<Known>>> {
+        let mut all: Vec<(usize, &Snapshot)> = items.iter().enumerate().collect();
+        all.sort_by_key(|(_, snapshot)| snapshot.id);
         let mut newer: Vec<Option<Known>> = vec![None; items.len()];
         let db = app.batch_db.of(lock_wait);
-        // Each statement stands: a note that is written says the same when it is repeated.
-        for round in batcher::rounds(all, |(_, note)| Some(note.id)) {
-            let ids: Vec<Uuid> = round.iter().map(|(_, note)| note.id).collect();
+        // Each statement stands: a snapshot that is written says the same when it is repeated.
+        for round in batcher::rounds(all, |(_, snapshot)| Some(snapshot.id)) {
+            let ids: Vec<Uuid> = round.iter().map(|(_, snapshot)| snapshot.id).collect();
             let known = store::find_all(db, &ids).await?.into_iter().map(|known| (known.id, known));
             let mut known: HashMap<Uuid, Known> = known.collect();
             let (mut news, mut caught_up) = (Vec::new(), Vec::new());
-            for (index, note) in round {
-                let Some(known) = known.remove(&note.id) else {
-                    news.push(note);
+            for (index, snapshot) in round {
+                let Some(known) = known.remove(&snapshot.id) else {
+                    news.push(snapshot);
                     continue;
                 };
-                if note.is_older_than(&known) {
+                if snapshot.is_older_than(&known) {
                     newer.splice(index..=index, [Some(known)]);
-                } else if !note.says_the_same(&known) {
-                    news.push(note);
+                } else if !snapshot.says_the_same(&known) {
+                    news.push(snapshot);
                 } else if known.stale_since.is_some() {
-                    caught_up.push(note.id);
+                    caught_up.push(snapshot.id);
                 }
             }
             if !caught_up.is_empty() {

@@ -262,10 +262,13 @@ pub(super) async fn give_up(tx: &mut PgConnection, by: Subject, now: DateTime) -
         journal_id,
         now
     );
-    match gone.fetch_optional(&mut *tx).await? {
-        Some(gone) => take(&mut *tx, gone.item_id, gone.amount_minor.saturating_neg()).await,
-        None => Ok(true),
+    // Two, where what the ledger told of it and what it claimed itself were written at once.
+    for gone in gone.fetch_all(&mut *tx).await? {
+        if !take(&mut *tx, gone.item_id, gone.amount_minor.saturating_neg()).await? {
+            return Ok(false);
+        }
     }
+    Ok(true)
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Item>> {
@@ -274,6 +277,12 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 
 pub(super) async fn find_by_provider(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Item>> {
     items!("where i.provider_id = any($1)", ids).fetch_all(db).await?.into_iter().map(Item::try_from).collect()
+}
+
+pub(super) async fn some_open(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Item>> {
+    let rows =
+        items!("where i.booked_at is not null and i.taken_minor < i.amount_minor order by random() limit $1", limit);
+    rows.fetch_all(db).await?.into_iter().map(Item::try_from).collect()
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Item>> {

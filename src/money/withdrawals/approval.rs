@@ -8,7 +8,8 @@
 //!     awaiting_approval --> reserved: approve (enough people, all the same payout), or the threshold is another one by now
 //!     reserved --> awaiting_approval: await_anew (who approved it may not any more, when the payout is to begin)
 //!     awaiting_approval --> awaiting_approval: decline, or too late (the row says so before the ledger does)
-//!     awaiting_approval --> failed: release (the reservation is voided, unless Revio has executed a payout of before)
+//!     awaiting_approval --> failed: release_unless_paid (the reservation is voided, unless Revio has executed a payout of before)
+//!     awaiting_approval --> cancelled: the same, called off by its customer
 //! ```
 //!
 //! What is approved is a hash over the withdrawal and the decrypted bank details. It is computed anew from what is about to be

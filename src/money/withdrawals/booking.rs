@@ -6,7 +6,7 @@ use ledger::{Amount, LedgerError, Leg, Resolution, TransferCode};
 
 use crate::app::App;
 use crate::identity::totp;
-use crate::money::evidence::{self, Claim, Misfit};
+use crate::money::evidence::{self, Misfit};
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::ItemKind;
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Move, Provider, State, Transaction};
@@ -150,9 +150,7 @@ pub(super) fn fitting_payment<'p>(
     withdrawal: &Transaction,
     payout: &'p Payout,
 ) -> Result<&'p PaymentDetails, Misfit> {
-    let Payout { reference, is_test, brand_id, .. } = payout;
-    let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
-    evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
+    evidence::check(app, withdrawal, payout)
 }
 
 /// Two people have closed it: a payout that does not match no longer blocks completion, and reconciliation reports the difference. One of

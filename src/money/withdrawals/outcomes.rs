@@ -7,7 +7,7 @@
 //!                      └─> booking: the row's own word
 //! end_by_review ─┬─> adopt: Revio pays it all the same
 //!                └─> booking: the word of two people
-//! adopt, and `payouts` before an execution ─> note (ledger: this payout)
+//! adopt, and `payouts` before an execution ─> note_in_ledger (this payout)
 //! ```
 
 use std::collections::HashSet;
@@ -93,7 +93,7 @@ pub(super) async fn release_unless_paid(
 /// has room: a database that is put back to before this would register another.
 pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     // Revio pays it all the same.
-    if let Noted::No(_) = note(app, withdrawal, payout.id).await? {
+    if let Noted::No(_) = note_in_ledger(app, withdrawal, payout.id).await? {
         tracing::warn!(transaction.id = %withdrawal.id, payout.id = %payout.id, "the ledger has no room to note it");
     }
     let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
@@ -111,7 +111,7 @@ pub(super) enum Noted {
 }
 
 /// The ledger has which payout it is before money may leave by it: whatever becomes of the row, no other is executed in its place.
-pub(super) async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Noted> {
+pub(super) async fn note_in_ledger(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Noted> {
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
     let is_noted = standing.payouts.contains(&payout_id);
     if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
@@ -214,7 +214,8 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     let known = provider_objects::payouts_of(app, withdrawal.id).await?;
     let never_began = |status: &str| matches!(status, "announced" | "initialized" | "error");
     let had_begun = |id| known.iter().any(|payout| payout.id == id && !never_began(&payout.status));
-    let was_executed = |id| known.iter().any(|payout| payout.id == id && payout.executions > 0);
+    // What was executed, by us or by somebody at Revio, is noted.
+    let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let mut unanswered = None;
     for &payout_id in payouts {
         let asked = app.revio.payout(payout_id).await.map_err(Error::from);
@@ -222,7 +223,7 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
             Ok(Some(payout)) => {
                 // One that is older than what Revio told before says for certain only that money has left, or may.
                 unanswered =
-                    provider_objects::note_payout(app, Some(withdrawal.id), &payout).await.err().or(unanswered);
+                    provider_objects::record_payout(app, Some(withdrawal.id), &payout).await.err().or(unanswered);
                 payout
             }
             Ok(None) => {
@@ -239,8 +240,8 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
         };
         let pays = match payout.status {
             PayoutStatus::Success => true,
-            // What we never executed may as well have ended so.
-            PayoutStatus::Unknown(_) if !was_executed(payout_id) => {
+            // What nobody executed may as well have ended so.
+            PayoutStatus::Unknown(_) if !noted.contains(&payout_id) => {
                 app.clock.now() - provider_objects::status_since(app, payout_id).await? < UNKNOWN_MAX
             }
             PayoutStatus::Pending | PayoutStatus::Unknown(_) => {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::outcomes::{
     IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, apply, is_named_as_own, is_own,
-    no_call_counts_from, note,
+    no_call_counts_from, note_in_ledger,
 };
 use super::restored::{hold_behind, joined};
 use super::submitting::{MarkSubmitting, Marked, Submission};
@@ -69,7 +69,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     match created {
         Ok(payout) => {
             // Known from here on, whatever it says: before another is registered it is asked for.
-            provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
+            provider_objects::record_payout(app, Some(withdrawal.id), &payout).await?;
             require_as_asked_for(app, withdrawal, &payout)?;
             require_destination(&payout, &details)?;
             let registered = attach(app, withdrawal, &payout).await?;
@@ -271,56 +271,79 @@ async fn mark_submitting(app: &App, withdrawal: &Transaction) -> Result<Marked> 
     Ok(marked)
 }
 
-/// The one call that moves money, which `mark_submitting` has counted. Whatever goes wrong, the next thing is to look the payout up; and where it is
-/// certain that the call was not made, it is not one whose answer is missing.
-async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
-        if let Some(payout_id) = withdrawal.provider.id {
-            provider_objects::count_not_executed(app, payout_id).await?;
-        }
-        return transactions::hold(app, withdrawal, Hold::Incomplete, "Revio gave no address to execute the payout")
-            .await;
-    };
-    let noted = note_or_hold(app, withdrawal, payout_id).await;
-    if !matches!(noted, Ok(None)) {
-        provider_objects::count_not_executed(app, payout_id).await?;
-    }
-    if let Some(held) = noted? {
-        return Ok(held);
-    }
-    app.crash.at("withdrawal.before_execution")?;
-    if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
-        provider_objects::count_not_executed(app, payout_id).await?;
-        return Err(Error::StaleState);
-    }
-    let executed = app.revio.execute_payout(withdrawal.id, payout_id, execution_url).await;
-    app.crash.at("withdrawal.executed")?;
-    match executed {
-        Ok(payout) => {
-            provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
-            apply(app, withdrawal, &payout).await
-        }
-        // What the refusal means for the money is not in its code but in the payout's state.
-        Err(error @ RevioError::Rejected { .. }) => {
-            tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            if error.is_plain_refusal() {
-                provider_objects::count_not_executed(app, payout_id).await?;
-            }
-            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
-            apply(app, withdrawal, &payout).await
-        }
-        Err(error) => {
-            if error.was_never_made() {
-                provider_objects::count_not_executed(app, payout_id).await?;
-            }
-            Err(error.into())
+/// What became of the one call that moves money.
+enum Called {
+    Answered(Payout),
+    Refused(RevioError),
+    /// And what the row is for that.
+    NotMade(Result<Transaction>),
+    Unanswered(RevioError),
+}
+
+impl Called {
+    /// Whether it is certain that nothing is paid by it.
+    fn pays_nothing(&self) -> bool {
+        match self {
+            Self::Refused(error) => error.is_plain_refusal(),
+            Self::NotMade(_) => true,
+            Self::Answered(_) | Self::Unanswered(_) => false,
         }
     }
 }
 
+/// Makes the call that `mark_submitting` has counted. Whatever goes wrong, the next thing is to look the payout up; and a call by which nothing is
+/// paid is not one whose answer is missing.
+async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(payout_id) = withdrawal.provider.id else {
+        return transactions::hold(app, withdrawal, Hold::Incomplete, "the payout's id is missing").await;
+    };
+    let called = call_execution(app, withdrawal, payout_id).await?;
+    if called.pays_nothing() {
+        provider_objects::count_not_executed(app, payout_id).await?;
+    }
+    match called {
+        Called::Answered(payout) => {
+            provider_objects::record_payout(app, Some(withdrawal.id), &payout).await?;
+            apply(app, withdrawal, &payout).await
+        }
+        // What the refusal means for the money is not in its code but in the payout's state.
+        Called::Refused(error) => {
+            tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
+            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
+            apply(app, withdrawal, &payout).await
+        }
+        Called::NotMade(row) => row,
+        Called::Unanswered(error) => Err(error.into()),
+    }
+}
+
+async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Called> {
+    let Some(execution_url) = &withdrawal.provider.execution_url else {
+        let reason = "Revio gave no address to execute the payout";
+        return Ok(Called::NotMade(transactions::hold(app, withdrawal, Hold::Incomplete, reason).await));
+    };
+    match note_or_hold(app, withdrawal, payout_id).await {
+        Ok(None) => {}
+        Ok(Some(held)) => return Ok(Called::NotMade(Ok(held))),
+        Err(error) => return Ok(Called::NotMade(Err(error))),
+    }
+    app.crash.at("withdrawal.before_execution")?;
+    if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
+        return Ok(Called::NotMade(Err(Error::StaleState)));
+    }
+    let executed = app.revio.execute_payout(withdrawal.id, payout_id, execution_url).await;
+    app.crash.at("withdrawal.executed")?;
+    Ok(match executed {
+        Ok(payout) => Called::Answered(payout),
+        Err(error @ RevioError::Rejected { .. }) => Called::Refused(error),
+        Err(error) if error.was_never_made() => Called::NotMade(Err(error.into())),
+        Err(error) => Called::Unanswered(error),
+    })
+}
+
 /// `Some`, on hold, where the ledger has another one.
 async fn note_or_hold(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
-    match note(app, withdrawal, payout_id).await? {
+    match note_in_ledger(app, withdrawal, payout_id).await? {
         Noted::Yes => Ok(None),
         Noted::No(standing) => hold_behind(app, withdrawal, &standing).await.map(Some),
     }

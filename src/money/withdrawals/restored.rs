@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::booking::{self, LATER_LOOKS};
 use super::outcomes::{IN_FLIGHT_MAX, WINDOW, apply};
 use crate::app::App;
-use crate::money::evidence::{self, Claim};
+use crate::money::evidence;
 use crate::money::safe_mode::{self, LostReservation};
 use crate::money::transactions::{self, Due, FailureReason, Hold, LostWithdrawal, Move, Provider, State, Transaction};
 use crate::money::{provider_fees, provider_objects};
@@ -156,14 +156,7 @@ async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
     };
     let standing = app.ledger.withdrawal_standing(row).await?;
     let reserved = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
-    let claim = Claim {
-        payment: payout.payment.as_ref(),
-        outgoing: true,
-        reference: &payout.reference,
-        is_test: payout.is_test,
-        brand_id: payout.brand_id,
-    };
-    let came = evidence::money(app, &claim).map(|(_, amount)| amount);
+    let came = evidence::money(app, payout).map(|(_, amount)| amount);
     let fits = reserved.first().is_some_and(|reserved| {
         came.is_ok_and(|came| came.minor() == reserved.amount_minor && came.currency() == reserved.currency)
     });

@@ -191,13 +191,24 @@ fn next(delivery: &store::Claimed, called: &Called, now: DateTime) -> store::Nex
     store::Next { state: State::Pending, due_at: Some(now + pause.max(asked.min(RETRY_AFTER_MAX))), attempts }
 }
 
-/// Nobody listens there: what waits for it is dead, on record, and told to whoever made it.
+/// What a machine's key has made goes quiet with the machine: somebody may have had the key. Staff enable it again.
+pub(super) async fn disable_of_nobody(app: &App) -> Result<()> {
+    for endpoint_id in store::of_nobody(&app.db).await? {
+        let mut tx = app.db.begin().await?;
+        store::lock_endpoint(&mut *tx, endpoint_id).await?;
+        disable(app, &mut tx, endpoint_id, DisabledReason::Machine).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Nobody listens there, or may: what waits for it is dead, on record, and told to whoever made it.
 async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: DisabledReason) -> Result<()> {
     let Some(made_by) = store::disable(&mut *tx, endpoint_id, reason, app.clock.now()).await? else { return Ok(()) };
     dead_letter_some(app, tx, endpoint_id).await?;
     let entry = Entry::of(&Actor::system(), "webhook_endpoint.disabled", "webhook_endpoint", endpoint_id);
     audit::record(app, &mut *tx, entry.with(json!({"reason": reason.name()}))).await?;
-    if let Some(user_id) = made_by {
+    if let Some(user_id) = made_by.filter(|_| reason != DisabledReason::Machine) {
         mails::queue(app, &mut *tx, mails::Kind::WebhookEndpointDisabled, mails::To::User(user_id)).await?;
     }
     tracing::error!(endpoint.id = %endpoint_id, reason = reason.name(), "an endpoint for webhooks was disabled");

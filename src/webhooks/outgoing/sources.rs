@@ -19,6 +19,7 @@ use ledger::Currency;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::deliveries;
 use super::events::{self, BalanceEventData, CustomerEventData, Event, EventType};
 use crate::app::App;
 use crate::money::transactions::{State, Transaction};
@@ -42,6 +43,7 @@ pub(super) async fn begin(db: &mut PgConnection, now: DateTime) -> Result<()> {
 
 /// Makes the next events. True when there may be more.
 pub async fn step(app: &App) -> Result<bool> {
+    deliveries::disable_of_nobody(app).await?;
     let mut tx = app.db.begin().await?;
     if !store::lock(&mut *tx).await? {
         return Ok(false);

@@ -28,7 +28,7 @@ pub struct Endpoint {
     pub failing_since: Option<DateTime>,
     /// Until when an older secret signs, too.
     pub old_secret_until: Option<DateTime>,
-    /// The machine that made it; null of staff's. It is told nothing while that one is disabled or may not.
+    /// The machine that made it; null of staff's.
     pub service_account_id: Option<Uuid>,
     pub created_at: DateTime,
     pub updated_at: DateTime,

@@ -6,13 +6,14 @@ use octoco::books::projector;
 use octoco::finance::reconciliation::{self, RunKind};
 use octoco::money::transactions;
 use octoco::platform::permissions::Role;
-use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
+use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::inside::transfer;
 use super::{assert_none_open, assert_one, cycle, cycle_of, states};
+use crate::crashes::Crashes;
 use crate::harness::TestApp;
 
 #[sqlx::test]
@@ -31,6 +32,39 @@ async fn a_payment_whose_webhook_was_lost_is_booked_once(db: PgPool) {
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
     assert_one(&t, "paid_at_provider", "healed").await;
     t.finish().await;
+}
+
+/// We died before we had the answer that made it; its payer has its page open, and the row has another by now.
+#[sqlx::test]
+async fn a_payment_by_another_purchase_of_the_row_is_booked_though_its_webhook_was_lost(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer().await;
+    next.at("deposit.purchase_created");
+    drop(t.deposit(&customer, 5_000, "d").await);
+    let deposit: Uuid = sqlx::query_scalar("select id from transactions where user_id = $1")
+        .bind(customer.id)
+        .fetch_one(&t.app.db)
+        .await
+        .expect("it is written");
+    let made = t.sim.purchases_by_reference(&deposit.to_string());
+    let first: Uuid = made[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
+    t.advance(TimeDelta::minutes(3));
+    t.drive().await;
+    assert_eq!(t.sim.purchases_by_reference(&deposit.to_string()).len(), 2);
+    assert_ne!(t.purchase_of(deposit), first);
+    t.sim.raise_event(first, "purchase.viewed").expect("it is there");
+    t.drive().await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(first, Pay::default()).expect("payable");
+    cycle(&t).await;
+    assert_one(&t, "paid_at_provider", "healed").await;
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    cycle(&t).await;
+    assert_none_open(&t).await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000), "once");
 }
 
 #[sqlx::test]

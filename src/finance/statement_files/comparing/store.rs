@@ -376,7 +376,7 @@ pub(super) async fn bank_after(
                                       or kind in ('provider_invoice', 'suspense_return') and account = 'bank' then -amount_minor
                                     else 0 end), 0)::bigint as "posted!",
                   coalesce(sum(-amount_minor) filter (where state = 'completed' and evidence_kind in ('invoice', 'note') and line.day is null
-                                                        and evidence_date <= $2
+                                                        and evidence_date <= $2 and evidence_date > $2 - 10
                                                         and (kind = 'own_funds_out' or kind = 'provider_invoice' and account = 'bank')), 0)::bigint
                       as "undated!",
                   coalesce(sum(amount_minor) filter (where kind = 'float_top_up' and state = 'in_transit' and evidence_date <= $2), 0)::bigint

@@ -95,7 +95,7 @@ pub(super) async fn claim_due(
         Claimed,
         r#"with endpoints as materialized (
                select p.id from outgoing_endpoints p
-                where is_told(p) and p.slow = $3
+                where p.enabled and p.slow = $3
                   and exists (select from outgoing_deliveries d where d.endpoint_id = p.id and d.due_at <= $1)
                   for no key update skip locked),
            taken as (
@@ -222,6 +222,15 @@ pub(super) async fn disable(
         now
     );
     disabled.fetch_optional(db).await
+}
+
+/// Those that a machine has made which may not keep any more.
+pub(super) async fn of_nobody(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let query = sqlx::query_scalar!(
+        "select p.id from outgoing_endpoints p join service_accounts a on a.id = p.service_account_id
+          where p.enabled and not (a.enabled and 'webhook_endpoints.manage' = any(a.scopes))"
+    );
+    query.fetch_all(db).await
 }
 
 /// So many of what waits for an endpoint, if it is disabled. Its lock is held.
@@ -370,7 +379,7 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTi
     let query = sqlx::query_as!(
         Depth,
         r#"select 'outgoing' as "queue!", 'pending' as "what!", count(*) as "rows!", min(due_at) as oldest
-             from (select d.due_at from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and is_told(p)
+             from (select d.due_at from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and p.enabled
                     where d.due_at <= $1 limit $3) as due
            union all
            select 'outgoing', 'dead', count(*), min(finished_at)

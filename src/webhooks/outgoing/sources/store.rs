@@ -67,7 +67,7 @@ pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
 }
 
 pub(super) async fn wanted(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Wanted>> {
-    sqlx::query_as!(Wanted, "select id, event_types, enabled_at from outgoing_endpoints p where is_told(p)")
+    sqlx::query_as!(Wanted, "select id, event_types, enabled_at from outgoing_endpoints where enabled")
         .fetch_all(db)
         .await
 }
