@@ -94,7 +94,9 @@ SERVICE = (
     Case(
         "StepsSetBack",
         "31m",
+        'octoco_safe_mode{instance="worker"} 1x60\n'
         'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="set_back"} 0+10x60\n'
+        'octoco_task_steps_total{instance="worker",task="journal",outcome="set_back"} 0+10x60\n'
         'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="completed"} 7x60',
         'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="set_back"} 0+10x60\n'
         'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="completed"} 0+1x60',

@@ -1,5 +1,5 @@
 //! `octoco migrate`: brings the schema up to date as the role that owns it, and gives the service's role what it needs of it and no more
-//! (`grant_to_service` in migrations/0008_retention.sql). Whoever has the service's password can then neither disable a trigger of the audit
+//! (`grant_to_service` in migrations/0048_temporary.sql). Whoever has the service's password can then neither disable a trigger of the audit
 //! log nor change, empty or drop it (docs/decisions/033). Dashboards get a role that reads the schema `reporting` and nothing else
 //! (`grant_to_reporting` in 0012, docs/decisions/039).
 

@@ -164,6 +164,14 @@ async fn what_a_journal_has_named_is_not_taken_out_of_suspense_besides(db: PgPoo
     assert!(!dead.is_empty() && dead.iter().all(|error| error.contains("by a journal that names it")), "{dead:?}");
     let at_revio = t.system_balance(AccountCode::ProviderBalance).await.posted();
     assert_eq!((in_suspense(&t).await, at_revio), (500, 0), "it went once");
+    // Won, it is not taken for a chargeback that nobody has booked and that is undone.
+    t.sim.reverse_charge_back_amount(purchase, 500).expect("won");
+    for _ in 0..5 {
+        pass(&t).await;
+    }
+    let after = "select count(*) from webhook_logs where state = 'dead'";
+    let after: i64 = sqlx::query_scalar(after).fetch_one(&t.app.db).await.expect("PostgreSQL answers");
+    assert!(usize::try_from(after).is_ok_and(|after| after > dead.len()), "somebody hears of it");
 }
 
 /// The journal has claimed what it takes, and its answer is not known: it comes to its end, and the row waits.

@@ -471,6 +471,11 @@ async fn neither_what_one_run_alone_has_found_nor_half_a_day_closes_a_month(db: 
     let refused = books.close(*month, &[once]).await;
     assert_eq!(lacking(&refused), ["breaks"]);
     assert!(refused.body.to_string().contains("wait for the next daily"), "{}", refused.body);
+    for (kind, lacks) in [("bank_balance", true), ("provider_balance", false)] {
+        sqlx::query("update breaks set type = $1, severity = 'high'").bind(kind).execute(&db).await.expect("written");
+        let asked = books.close(*month, &[]).await;
+        assert_eq!(asked.status == StatusCode::CONFLICT, lacks, "{kind}: {}", asked.body);
+    }
     sqlx::query("delete from breaks").execute(&db).await.expect("gone");
     let noon = days::end(&t.app, month.last_day()).await.expect("a moment") - TimeDelta::hours(12);
     let imported = async |at: chrono::DateTime<chrono::Utc>, by_fetch: bool| {

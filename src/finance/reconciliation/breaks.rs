@@ -257,14 +257,14 @@ pub(super) async fn skip(app: &App, run: Uuid, known: &Break) -> Result<()> {
 }
 
 /// What differs since before then, is not under way any more, and was found by one run alone, in which nothing opens. The critical and the high
-/// ones, without those that another sum each time keeps from being seen twice while money moves.
+/// ones, without Revio's balance: another sum each time keeps it from being seen twice while money moves.
 pub async fn seen_once(app: &App, before: DateTime) -> Result<Vec<Uuid>> {
     let now = app.clock.now();
     let of_weight = |found: &Break| matches!(found.severity, Severity::Critical | Severity::High);
     let found = store::seen_once(&app.db, before).await?.into_iter();
     let over = found.filter(|found| {
-        let window = found.kind.rule().window;
-        of_weight(found) && window != Window::TwoRuns && window.is_over(found.since, now)
+        let is_over = found.kind.rule().window.is_over(found.since, now);
+        of_weight(found) && found.kind != BreakType::ProviderBalance && is_over
     });
     Ok(over.map(|found| found.id).collect())
 }

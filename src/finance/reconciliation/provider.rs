@@ -180,8 +180,8 @@ fn since(app: &App, row: &Transaction, updated_on: &Figure) -> DateTime {
 }
 
 async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
-    let others = other_purchases(app, row).await?;
-    Ok(own_purchase(app, row).await?.with(others))
+    let own = own_purchase(app, row).await?;
+    Ok(own.with(other_purchases(app, row).await?))
 }
 
 /// Those that were made for the row besides, and that its page may have been left open of: what was paid by one is booked nowhere where it has
@@ -196,8 +196,11 @@ async fn other_purchases(app: &App, row: &Transaction) -> Result<Vec<Found>> {
         {
             continue;
         }
-        let asked = provider_objects::ask_for_purchase(app, Some(row.id), object).await;
-        let Some(purchase) = provider_objects::if_known(asked)? else { continue };
+        let purchase = match provider_objects::ask_for_purchase(app, Some(row.id), object).await {
+            // Revio does not know it, or cannot serve it: the row's own is compared all the same.
+            Err(Error::Unusable(_)) => continue,
+            asked => asked?,
+        };
         let is_paid = purchase.status.means_paid() && matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
         if let Some(payment) = purchase.payment.as_ref().filter(|_| is_paid) {
             let mut pair = Pair {

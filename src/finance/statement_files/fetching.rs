@@ -19,10 +19,11 @@ use super::{Import, Source};
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::audit::Actor;
+use crate::platform::clock;
 use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::text_enum::text_enum;
-use crate::provider::revio::StatementStatus;
+use crate::provider::revio::{RevioError, StatementStatus};
 
 const AFTER_THE_DAY: TimeDelta = TimeDelta::hours(1);
 const CAUGHT_UP_DAYS: u64 = 7;
@@ -31,7 +32,7 @@ const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(1);
 const MADE_WITHIN: TimeDelta = TimeDelta::hours(2);
 /// … and so is one that is made and cannot be taken.
 const TAKEN_WITHIN: TimeDelta = TimeDelta::hours(3);
-/// From then on a day whose statement Revio does not give is one for a person.
+/// From then on a day whose statement Revio does not let us have is one for a person.
 const ASKED_FOR: TimeDelta = TimeDelta::days(3);
 const TIMES_IN: &str = "UTC";
 const AT_ONCE: i64 = 2;
@@ -95,10 +96,10 @@ impl Work for Requests<'_> {
         if cannot_be_had {
             store::forget(&app.db, request.id).await?;
         }
-        // Nor is what lasts for days: our key may not ask for one.
-        let is_late = is_an_outage && now - days::end(app, request.day).await? > ASKED_FOR;
+        // Nor is a key that may not ask for one, once that has lasted for days.
+        let is_shut = is_refused(error) && now - clock::time_of(request.id) > ASKED_FOR;
         let cause = Error::Unusable(error.chain().into());
-        let error = if cannot_be_had || is_late { &cause } else { error };
+        let error = if cannot_be_had || is_shut { &cause } else { error };
         match app.queue().after(request.id, request.attempts, error, RETRY_MINUTES) {
             Next::Again { due_at, attempts } => Ok(store::defer(&app.db, request.id, due_at, attempts).await?),
             Next::GiveUp { failures } => {
@@ -152,6 +153,10 @@ async fn take(app: &App, request: &Claimed, (id, address): (Uuid, &str)) -> Resu
     app.crash.at("statement_files.imported")?;
     store::set_imported(&app.db, request.id, file.id).await?;
     Ok("imported")
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(cause) if matches!(cause.downcast_ref(), Some(RevioError::Unauthorized { .. })))
 }
 
 /// For people, without anything of a file's cells: where it has no headings, a payer's words stand in their place.

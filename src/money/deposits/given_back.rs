@@ -211,9 +211,7 @@ pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) ->
         let payer = suspense::payer(app, item).await?;
         let is_back = is_back(app, item, purchase).await?;
         let stays = matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true));
-        if !stays {
-            require_unnamed(app, item, purchase, is_back).await?;
-        }
+        require_unnamed(app, item, purchase).await?;
         suspense::move_for_payer(app, item, payer, is_back).await?;
         if stays {
             return Ok(());
@@ -222,15 +220,12 @@ pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) ->
     Err(Error::unavailable("Revio says another thing of the payer each time"))
 }
 
-/// What people have booked by a journal that names the Payment is not booked besides.
-async fn require_unnamed(app: &App, item: &Item, purchase: &Purchase, is_back: bool) -> Result<()> {
-    let leg = if is_back { Leg::UnmatchedReturn } else { Leg::UnmatchedAgain };
-    if app.ledger.has(TransferId::of(item.id, leg)).await? {
-        return Ok(());
-    }
+/// What people have booked by a journal that names the Payment is not booked besides, nor taken for undone by another that is.
+async fn require_unnamed(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
     for payment in payments(app, purchase).await? {
-        let goes_back = payment.kind != ObjectKind::ChargebackReversal;
-        if goes_back == is_back && adjustments::is_named(app, payment.id).await? {
+        let comes = payment.kind == ObjectKind::ChargebackReversal;
+        let leg = if comes { Leg::UnmatchedAgain } else { Leg::UnmatchedReturn };
+        if adjustments::is_named(app, payment.id).await? && !app.ledger.has(TransferId::of(item.id, leg)).await? {
             let named =
                 format!("people have booked Revio's Payment {} already, by a journal that names it", payment.id);
             return Err(Error::Unusable(named.into()));
