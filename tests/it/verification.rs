@@ -74,7 +74,7 @@ async fn the_link_is_sent_again_to_whoever_asks_until_it_was_used(db: PgPool) {
     let (token, _) = newcomer(&t, &email).await;
     let again = async || t.send(Method::POST, "/v1/auth/verify-email/resend", Some(&token), &[], None).await;
     t.drive().await;
-    for _ in 0..2 {
+    for _ in 0..3 {
         assert_eq!(again().await.status, StatusCode::ACCEPTED);
         t.advance(TimeDelta::milliseconds(1));
     }
@@ -82,12 +82,12 @@ async fn the_link_is_sent_again_to_whoever_asks_until_it_was_used(db: PgPool) {
     assert_eq!((flooding.status, flooding.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
     t.drive().await;
     let mails = t.mailbox.to(&email);
-    assert_eq!(mails.len(), 3, "the first one counts too");
+    assert_eq!(mails.len(), 4, "the first one is counted by itself: others can cause it");
     assert_eq!(verify(&t, &mails[1].token()).await.status, StatusCode::NO_CONTENT);
     assert!(is_refused(&verify(&t, &mails[2].token()).await), "verified by another link");
     assert_eq!(again().await.status, StatusCode::ACCEPTED, "nothing is sent, so nothing is counted");
     t.drive().await;
-    assert_eq!(t.mailbox.to(&email).len(), 3);
+    assert_eq!(t.mailbox.to(&email).len(), 4);
     t.finish().await;
 }
 
