@@ -93,7 +93,7 @@ SERVICE = (
     ),
     Case(
         "StepsSetBack",
-        "31m",
+        "16m",
         'octoco_safe_mode{instance="worker"} 1x60\n'
         'octoco_task_steps_total{instance="worker",task="withdrawal",outcome="set_back"} 0+10x60\n'
         'octoco_task_steps_total{instance="worker",task="journal",outcome="set_back"} 0+10x60\n'
