@@ -34,6 +34,11 @@ async fn pass(t: &TestApp) {
     }
 }
 
+async fn dead_letters(t: &TestApp) -> Vec<String> {
+    let errors = sqlx::query_scalar("select last_error from webhook_logs where state = 'dead'");
+    errors.fetch_all(&t.app.db).await.expect("PostgreSQL answers")
+}
+
 async fn in_suspense(t: &TestApp) -> i64 {
     t.system_balance(AccountCode::Suspense).await.posted()
 }
@@ -157,10 +162,7 @@ async fn what_a_journal_has_named_is_not_taken_out_of_suspense_besides(db: PgPoo
     for _ in 0..5 {
         pass(&t).await;
     }
-    let dead: Vec<String> = sqlx::query_scalar("select last_error from webhook_logs where state = 'dead'")
-        .fetch_all(&t.app.db)
-        .await
-        .expect("PostgreSQL answers");
+    let dead = dead_letters(&t).await;
     assert!(!dead.is_empty() && dead.iter().all(|error| error.contains("by a journal that names it")), "{dead:?}");
     let at_revio = t.system_balance(AccountCode::ProviderBalance).await.posted();
     assert_eq!((in_suspense(&t).await, at_revio), (500, 0), "it went once");
@@ -323,10 +325,7 @@ async fn another_sum_about_a_credited_row_that_is_lost_is_for_a_person(db: PgPoo
     for _ in 0..5 {
         pass(&t).await;
     }
-    let dead: Vec<String> = sqlx::query_scalar("select last_error from webhook_logs where state = 'dead'")
-        .fetch_all(&t.app.db)
-        .await
-        .expect("PostgreSQL answers");
+    let dead = dead_letters(&t).await;
     assert!(!dead.is_empty() && dead.iter().all(|error| error.contains("another sum than was credited")), "{dead:?}");
     assert_eq!(in_suspense(&t).await, 0);
 }

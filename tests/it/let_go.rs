@@ -26,6 +26,15 @@ async fn let_go(t: &TestApp, customer: &Customer) -> (Uuid, Uuid) {
     (withdrawal, first)
 }
 
+/// And no other is there in its place: none can be registered.
+async fn let_go_for_none(t: &TestApp, customer: &Customer) -> (Uuid, Uuid) {
+    let (withdrawal, first) = let_go(t, customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
+    wait(t, 18).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(t, withdrawal).await), ("reserved", None));
+    (withdrawal, first)
+}
+
 async fn payout_of_row(t: &TestApp, withdrawal: Uuid) -> Option<Uuid> {
     transactions::find(&t.app, withdrawal).await.expect("there").provider.id
 }
@@ -101,10 +110,7 @@ async fn begins_late(db: PgPool, outcome: PayoutOutcome, ends: (&str, (i64, i64,
 async fn what_is_paid_before_the_money_is_given_back_stays_paid(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
-    let (withdrawal, first) = let_go(&t, &customer).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
-    wait(&t, 18).await;
-    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("reserved", None));
+    let (withdrawal, first) = let_go_for_none(&t, &customer).await;
     t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
     let declined = "update transactions set failure_reason = 'declined', due_at = $2, held_code = null, held_reason = null, held_at = null
                      where id = $1";
@@ -197,10 +203,7 @@ async fn one_whose_time_passed_under_an_unknown_word_is_given_back_by_two(db: Pg
 async fn no_payout_begins_after_the_safe_mode_though_it_was_looked_at_before(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
-    let (withdrawal, first) = let_go(&t, &customer).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
-    wait(&t, 18).await;
-    assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("reserved", None));
+    let (withdrawal, first) = let_go_for_none(&t, &customer).await;
     t.sim.clear_faults();
     t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::Slow { millis: 2_000 }).of_object(first));
     t.advance(TimeDelta::minutes(1));
