@@ -11,6 +11,7 @@
 //!                                                                     hold     a person must look; nothing is due
 //! ```
 
+pub mod examples;
 mod holds;
 pub mod metadata;
 pub mod routes;

@@ -68,4 +68,7 @@ fn an_answers_example_is_of_what_its_route_makes() {
         assert_eq!((shown["checkout_url"].is_string(), shown["destination"].is_object()), (is_deposit, !is_deposit));
         assert_eq!(shown["failure"].is_object(), state == "cancelled", "{path}: {shown}");
     }
+    let approved = example("/v1/admin/withdrawals/{id}/approve", "200");
+    assert_eq!((&approved["kind"], &approved["state"]), (&json!("withdrawal"), &json!("awaiting_approval")));
+    assert_eq!(approved["destination"]["account_holder"], "Thandi Nkosi", "the whole of it");
 }

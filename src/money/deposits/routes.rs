@@ -10,7 +10,7 @@ use super::{NewDeposit, cancelling};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
-use crate::money::transactions::{NewMetadata, metadata};
+use crate::money::transactions::{NewMetadata, examples, metadata};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -73,11 +73,9 @@ async fn create(
 #[utoipa::path(post, path = "/v1/deposits/{id}/cancel", tag = "deposits", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = TransactionView, description = "It is cancelled",
-            example = json!({"state": "cancelled", "failure_reason": "cancelled_by_customer",
-                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
+            example = examples::deposit_cancelled),
         (status = 202, body = TransactionView, description = "It is called off, and the provider's word is awaited",
-            example = json!({"failure_reason": "cancelled_by_customer",
-                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
+            example = examples::deposit_called_off),
         (status = 409, description = "`not_cancellable`: it is paid or has ended, `stale_state`"), Problems))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
     cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)

@@ -7,7 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Destination, Direction, FailureReason, Hold, Kind, Metadata, Outcome, ShownState, State, Transaction};
+use super::{
+    Destination, Direction, FailureReason, Hold, Kind, Metadata, Outcome, ShownState, State, Transaction, examples,
+};
 use crate::money::{bank_accounts, reasons};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Result, Wrong};
@@ -21,12 +23,7 @@ pub const DESCRIPTION_CHARS_MAX: usize = 140;
 
 /// The example is a deposit that waits for its payer.
 #[derive(Serialize, ToSchema)]
-#[schema(description = "", example = json!({
-    "id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00", "kind": "deposit", "direction": "credit", "state": "awaiting_payment",
-    "amount": 150_000, "currency": "ZAR", "checkout_url": "https://gate.example/p/0195563f/", "expires_at": "2026-03-03T09:00:00Z",
-    "bank_account_id": null, "destination": null, "parent_id": null, "repaid": 0, "owed": 0, "refunded": 0, "charged_back": 0,
-    "failure_reason": null, "failure": null, "review": null, "outcome": null, "description": "March", "metadata": {"order": "A-17"},
-    "created_at": "2026-03-02T09:00:00Z", "updated_at": "2026-03-02T09:00:01Z", "completed_at": null}))]
+#[schema(description = "", example = examples::deposit)]
 pub struct TransactionView {
     pub id: Uuid,
     pub kind: Kind,
@@ -136,7 +133,7 @@ pub struct StaffTransactionView {
 }
 
 impl FailureView {
-    fn for_customers(code: FailureReason) -> Self {
+    pub(super) fn for_customers(code: FailureReason) -> Self {
         Self { code, message: reasons::failure(code.name()).customer }
     }
 

@@ -11,7 +11,7 @@ use super::{NewWithdrawal, cancelling};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
-use crate::money::transactions::{NewMetadata, metadata};
+use crate::money::transactions::{NewMetadata, examples, metadata};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -60,9 +60,7 @@ impl NewWithdrawalBody {
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 202, body = TransactionView, description = "Its amount is reserved",
-            example = json!({"state": "reserved", "kind": "withdrawal", "direction": "debit", "checkout_url": null, "expires_at": null,
-                "bank_account_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
-                "destination": {"bank_name": "FNB", "account_number_masked": "****4567"}})),
+            example = examples::withdrawal_reserved),
         (status = 401, description = "`invalid_credentials`: the code is wrong"),
         (status = 403, description = "`email_not_verified`, `totp_required`"),
         (status = 404, description = "`not_found`: there is no such bank account of yours"),
@@ -86,15 +84,9 @@ async fn create(
 #[utoipa::path(post, path = "/v1/withdrawals/{id}/cancel", tag = "withdrawals", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = TransactionView, description = "It is cancelled",
-            example = json!({"state": "cancelled", "kind": "withdrawal", "direction": "debit", "checkout_url": null, "expires_at": null,
-                "bank_account_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
-                "destination": {"bank_name": "FNB", "account_number_masked": "****4567"}, "failure_reason": "cancelled_by_customer",
-                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
+            example = examples::withdrawal_cancelled),
         (status = 202, body = TransactionView, description = "It is called off, and the amount is not available yet",
-            example = json!({"state": "reserved", "kind": "withdrawal", "direction": "debit", "checkout_url": null, "expires_at": null,
-                "bank_account_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
-                "destination": {"bank_name": "FNB", "account_number_masked": "****4567"}, "failure_reason": "cancelled_by_customer",
-                "failure": {"code": "cancelled_by_customer", "message": "You cancelled it. Nothing was charged; the amount of a withdrawal is back in the balance."}})),
+            example = examples::withdrawal_called_off),
         (status = 409, description = "`not_cancellable`: its payout has begun or it has ended, `stale_state`"), Problems))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
     cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)

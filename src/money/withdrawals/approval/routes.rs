@@ -3,6 +3,7 @@
 
 use axum::extract::State;
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
-use crate::money::transactions::routes::TransactionView;
+use crate::money::transactions::{examples, routes::TransactionView};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::{error::Result, permissions::WithdrawalsApprove, problems::Problems};
 
@@ -25,17 +26,14 @@ page_query! { struct AwaitingQuery {} }
 /// Where the money is to go.
 #[derive(Serialize, ToSchema)]
 struct Destination {
-    #[schema(example = "FNB")]
     bank_name: String,
-    #[schema(example = "Thandi Nkosi")]
     account_holder: String,
-    #[schema(example = "****4567")]
     account_number_masked: String,
-    #[schema(example = "250655")]
     branch_code: String,
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(example = example)]
 struct WithdrawalApprovalView {
     #[serde(flatten)]
     transaction: TransactionView,
@@ -43,17 +41,24 @@ struct WithdrawalApprovalView {
     /// Null where the bank details do not open: then nobody can decide.
     destination: Option<Destination>,
     /// Over everything that is approved, the whole bank details included: send it back with the decision.
-    #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     payout_hash: Option<String>,
     /// Why a person must look first: what is held is not decided here.
     held_reason: Option<String>,
     /// What left the customer within 24 hours, this withdrawal included: thresholds look at it. Minor units.
-    #[schema(example = 150_000)]
     outflow: i64,
     /// How many people must approve, by today's thresholds.
     approvals_needed: i64,
     /// All that was decided so far, oldest first. Those that are expired or used do not count any more.
     approvals: Vec<Approval>,
+}
+
+fn example() -> Value {
+    let whole = json!({"bank_name": "FNB", "account_holder": "Thandi Nkosi", "account_number_masked": "****4567", "branch_code": "250655"});
+    let undecided = json!({
+        "state": "awaiting_approval", "destination": whole, "user_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
+        "payout_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "held_reason": null, "outflow": 150_000,
+        "approvals_needed": 1, "approvals": []});
+    examples::with(examples::withdrawal_reserved(), undecided)
 }
 
 decision_bodies! {
