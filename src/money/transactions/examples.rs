@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::FailureReason;
-use super::routes::FailureView;
+use crate::money::reasons;
 
 /// A deposit that waits for its payer.
 pub fn deposit() -> Value {
@@ -43,7 +43,8 @@ pub fn withdrawal_cancelled() -> Value {
 
 fn called_off(row: Value) -> Value {
     let code = FailureReason::CancelledByCustomer;
-    with(row, json!({"failure_reason": code, "failure": FailureView::for_customers(code)}))
+    let message = reasons::failure(code.name()).customer;
+    with(row, json!({"failure_reason": code, "failure": {"code": code, "message": message}}))
 }
 
 /// What the row shows besides, or otherwise.

@@ -133,7 +133,7 @@ pub struct StaffTransactionView {
 }
 
 impl FailureView {
-    pub(super) fn for_customers(code: FailureReason) -> Self {
+    fn for_customers(code: FailureReason) -> Self {
         Self { code, message: reasons::failure(code.name()).customer }
     }
 

@@ -9,6 +9,8 @@ use crate::platform::clock::DateTime;
 
 /// Of each kind in one look: more are as bad, and memory stays bounded. Who has so many has not told all.
 pub(super) const FOUND_MAX: i64 = 10_000;
+/// So many days a line may be from the day that its journal's evidence says.
+const DAYS_APART: i32 = 10;
 
 /// Of files that no finished run has compared. When each of them came.
 pub(super) async fn set_compared(db: impl PgExecutor<'_>, source: Source, run: Uuid) -> sqlx::Result<Vec<DateTime>> {
@@ -36,7 +38,7 @@ pub(super) struct UnmatchedLine {
     pub(super) since: DateTime,
     pub(super) journal_id: Option<Uuid>,
     pub(super) journal_minor: Option<i64>,
-    /// Journals of the same sum, at most ten days apart, that stand on no other movement of that side.
+    /// Journals of the same sum, at most [`DAYS_APART`], that stand on no other movement of that side.
     pub(super) may_be: Vec<Uuid>,
     /// A journal of it waits for its approval: that books nothing, so the line still differs.
     pub(super) is_asked_for: bool,
@@ -55,7 +57,7 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
                         (select m.id from journals m
                          where l.journal_id is null and m.currency = l.currency and m.amount_minor = abs(l.amount_minor)
                            and (l.product <> 'bank' or m.state = 'returned' or bank_change(m.kind, m.amount_minor) = l.amount_minor)
-                           and m.state not in ('rejected', 'cancelled', 'expired') and abs(m.evidence_date - l.day) <= 10
+                           and m.state not in ('rejected', 'cancelled', 'expired') and abs(m.evidence_date - l.day) <= $3::integer
                            and not exists (select from statement_lines o where o.journal_id = m.id
                                               and (o.product = 'bank') = (l.product = 'bank')
                                               and (o.file_id = l.file_id or (o.day, o.amount_minor) <> (l.day, l.amount_minor)))
@@ -78,7 +80,8 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
                                                        (select p.related_id from provider_objects p where p.id = l.provider_id)))
             order by l.file_id desc, l.number desc limit $2"#,
         zone,
-        FOUND_MAX
+        FOUND_MAX,
+        DAYS_APART
     );
     lines.fetch_all(db).await
 }
@@ -316,8 +319,8 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
                   ((j.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
              from (select id, version, kind, currency, amount_minor,
                           case when kind = 'settlement' then arrival_date
-                               -- No bank has said of which day it is, and its line is looked for among those of ten days.
-                               when kind in ('provider_invoice', 'own_funds_out') and evidence_kind in ('invoice', 'note') then evidence_date + 10
+                               -- No bank has said of which day it is: its line may be of a later one.
+                               when kind in ('provider_invoice', 'own_funds_out') and evidence_kind in ('invoice', 'note') then evidence_date + $3::integer
                                else evidence_date end as day
                      from journals
                     where kind in ('settlement', 'own_funds_in', 'own_funds_out') and state = 'completed'
@@ -329,7 +332,8 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
               and not exists (select from statement_lines l where l.journal_id = j.id and l.product = 'bank')
             order by j.id limit $2"#,
         zone,
-        FOUND_MAX
+        FOUND_MAX,
+        DAYS_APART
     );
     journals.fetch_all(db).await
 }
@@ -376,7 +380,7 @@ pub(super) async fn bank_after(
                                       or kind in ('provider_invoice', 'suspense_return') and account = 'bank' then -amount_minor
                                     else 0 end), 0)::bigint as "posted!",
                   coalesce(sum(-amount_minor) filter (where state = 'completed' and evidence_kind in ('invoice', 'note') and line.day is null
-                                                        and evidence_date <= $2 and evidence_date > $2 - 10
+                                                        and evidence_date <= $2 and evidence_date > $2 - $4::integer
                                                         and (kind = 'own_funds_out' or kind = 'provider_invoice' and account = 'bank')), 0)::bigint
                       as "undated!",
                   coalesce(sum(amount_minor) filter (where kind = 'float_top_up' and state = 'in_transit' and evidence_date <= $2), 0)::bigint
@@ -391,7 +395,8 @@ pub(super) async fn bank_after(
             where currency = $1"#,
         currency,
         day,
-        zone
+        zone,
+        DAYS_APART
     );
     after.fetch_one(db).await
 }
