@@ -29,6 +29,13 @@ fn names_in(text: &str) -> BTreeSet<String> {
     text.split("octoco_").skip(1).map(|part| format!("octoco_{}", name(part))).collect()
 }
 
+/// What queues call themselves: those whose label is one word.
+fn labels_in(source: &str) -> Vec<String> {
+    let body = |rest: &str| rest.split_once('{').expect("it has a body").1.trim_start().to_owned();
+    let word = |body: String| Some(body.strip_prefix('"')?.split_once('"')?.0.to_owned());
+    source.split("fn label<'a>(&'a self").skip(1).map(body).filter_map(word).collect()
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -90,6 +97,8 @@ fn what_may_happen_is_there_before_it_has_happened() {
     for series in [
         r#"octoco_transaction_states_total{kind="deposit",state="completed"} 0"#,
         r#"octoco_webhook_calls_total{verdict="bad_signature"} 0"#,
+        r#"octoco_task_steps_total{outcome="set_back",task="withdrawal"} 0"#,
+        r#"octoco_task_steps_total{outcome="set_back",task="journal"} 0"#,
         r#"octoco_revio_calls_total{class="executions",outcome="no_answer"} 0"#,
         r#"octoco_revio_call_seconds_count{call="execute_payout",outcome="ok"} 0"#,
         r#"octoco_ledger_call_seconds_count{call="create_transfers",outcome="contradiction"} 0"#,
@@ -116,11 +125,15 @@ fn the_words_of_labels_are_those_of_the_code() {
         assert_eq!(words, all.iter().copied().map(name).collect::<Vec<_>>());
     }
     same(words::KINDS, Kind::ALL, Kind::name);
+    same(&words::TASKS[..6], Kind::ALL, Kind::name);
     same(words::STATES, State::ALL, State::name);
     same(words::MAILS, mails::Kind::ALL, mails::Kind::name);
     same(words::FORMATS, exports::Format::ALL, exports::Format::name);
     same(&words::VERDICTS[..5], inbox::Verdict::ALL, inbox::Verdict::name);
     same(&words::SESSIONS[3..], sessions::Ending::ALL, sessions::Ending::name);
+    let sources = files(&root().join("src"), ".rs");
+    let labels = sources.iter().flat_map(|path| labels_in(&std::fs::read_to_string(path).expect("readable")));
+    assert_eq!(labels.collect::<BTreeSet<_>>(), words::TASKS[6..].iter().map(|word| (*word).to_owned()).collect());
     let migration = std::fs::read_to_string(root().join("migrations/0010_reconciliation.sql")).expect("readable");
     let constraint = |name: &str| -> BTreeSet<String> {
         let (_, rest) = migration.split_once(&format!("constraint {name}")).expect("it is there");

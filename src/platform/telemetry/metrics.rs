@@ -12,7 +12,7 @@ use prometheus::{
 use super::declare::{Declare, LIVES};
 use super::words::{
     FORMATS, KIND, LEDGER_CALLS, LEDGER_OUTCOMES, MAILS, REVIO_CALLS, REVIO_CLASSES, REVIO_OUTCOMES, SESSIONS, STATES,
-    VERDICTS,
+    STEPS, TASKS, VERDICTS,
 };
 
 pub use finance::{Finance, Reconciliation};
@@ -105,7 +105,7 @@ metrics! {
         ),
         /// Steps of background tasks by queue and outcome: done, stale, set_back, failed, crashed, and what a queue calls its own ends.
         task_steps: IntCounterVec = counter(
-            "octoco_task_steps_total", "Steps of background tasks", &[("task", &[]), ("outcome", &[])]
+            "octoco_task_steps_total", "Steps of background tasks", &[("task", TASKS), ("outcome", STEPS)]
         ),
         /// Transitions of transactions: kind and the state that was reached.
         transaction_states: IntCounterVec = counter(

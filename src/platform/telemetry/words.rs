@@ -10,6 +10,13 @@ pub const STATES: &[&str] = &[
     "initiated", "awaiting_payment", "reserved", "awaiting_approval", "submitting", "submitted", "completed", "failed",
     "rejected", "expired", "cancelled",
 ];
+/// What rows are stepped for: each kind of transaction, and the other queues.
+pub const TASKS: &[&str] = &[
+    "deposit", "withdrawal", "refund", "chargeback", "chargeback_reversal", "adjustment", "journal", "restrictions",
+    "mails", "statements", "inbox", "outgoing",
+];
+/// Of a step, by the queue itself; some tasks have ends of their own besides.
+pub const STEPS: &[&str] = &["done", "stale", "set_back", "failed", "crashed"];
 pub const VERDICTS: &[&str] = &["accepted", "duplicate", "foreign", "stale", "bad_signature", "refused"];
 pub const SESSIONS: &[&str] = &[
     "opened", "refused", "refreshed", "logged_out", "revoked", "staff", "token_reused", "password_reset",
