@@ -65,6 +65,16 @@ impl Fault {
             When::Chance(_) | When::Next(_) => Ok(()),
         }
     }
+
+    /// Whether the other, which was set later, never strikes as long as this one is there.
+    fn hides(&self, other: &Fault) -> bool {
+        let always = matches!(self.when, When::Chance(chance) if chance >= 1.0)
+            && !matches!(self.kind, FaultKind::Delay { .. } | FaultKind::Reorder);
+        always
+            && (self.scope == other.scope || self.scope == Scope::AnyCall && other.scope != Scope::Deliver)
+            && (self.object.is_none() || self.object == other.object)
+            && (self.event_type.is_none() || self.event_type == other.event_type)
+    }
 }
 
 /// Which calls or deliveries.
@@ -229,6 +239,10 @@ impl Faults {
         self.active.push(fault);
     }
 
+    pub(crate) fn hide(&self, fault: &Fault) -> bool {
+        self.active.iter().any(|active| active.hides(fault))
+    }
+
     pub(crate) fn clear(&mut self) {
         self.active.clear();
     }
@@ -298,6 +312,24 @@ mod tests {
             faults.take_for_call(Scope::GetPurchase, &format!("/api/v1/purchases/{id}/")).is_some()
         };
         assert!(strikes(&mut faults, one) && !strikes(&mut faults, other));
+    }
+
+    #[test]
+    fn what_always_strikes_hides_what_is_set_later() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let refused = |scope| Fault::chance(1.0, scope, FaultKind::Refused);
+        let hides = |first: Fault, later: Fault| {
+            let mut faults = Faults::new(1);
+            faults.add(first);
+            faults.hide(&later)
+        };
+        assert!(hides(refused(Scope::AnyCall), refused(Scope::GetPayout)));
+        assert!(hides(refused(Scope::GetPayout), refused(Scope::GetPayout).of_object(one)));
+        assert!(!hides(refused(Scope::GetPayout), refused(Scope::AnyCall)));
+        assert!(!hides(refused(Scope::GetPayout).of_object(one), refused(Scope::GetPayout).of_object(other)));
+        assert!(!hides(Fault::next(1, Scope::GetPayout, FaultKind::Refused), refused(Scope::GetPayout)));
+        let late = Fault::chance(1.0, Scope::Deliver, FaultKind::Reorder);
+        assert!(!hides(late, Fault::next(1, Scope::Deliver, FaultKind::WrongKey)), "it is moved once");
     }
 
     #[test]

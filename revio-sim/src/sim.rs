@@ -316,7 +316,10 @@ impl Sim {
     pub fn set_fault(&self, fault: Fault) {
         let mistake = fault.check().err();
         assert_eq!(mistake, None, "such a fault can never strike");
-        self.shared.faults(|faults| faults.add(fault));
+        self.shared.faults(|faults| {
+            assert!(!faults.hide(&fault), "{fault:?} never strikes: another one always does, clear it first");
+            faults.add(fault);
+        });
     }
 
     pub fn clear_faults(&self) {

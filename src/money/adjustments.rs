@@ -34,6 +34,7 @@ use crate::identity::users;
 use crate::money::approvals::{
     self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal, SubjectHash,
 };
+use crate::money::provider_objects;
 use crate::money::receivables::{self, Available};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
@@ -462,15 +463,10 @@ pub async fn hold_if_corrected(
 /// The same where a journal of the company's has named the very Payment of Revio's that the row is of.
 pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
     let Some(payment) = row.provider.id else { return Ok(None) };
-    if !is_named(app, payment).await? || is_recorded(app, row, legs).await? {
+    if !provider_objects::is_named(&app.db, payment).await? || is_recorded(app, row, legs).await? {
         return Ok(None);
     }
     transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
-}
-
-/// Whether a journal that moves Revio's account for money of a payer's names this Payment.
-pub async fn is_named(app: &App, payment: Uuid) -> Result<bool> {
-    Ok(store::is_named(&app.db, payment).await?)
 }
 
 async fn is_recorded(app: &App, row: &Transaction, legs: &[Leg]) -> Result<bool> {

@@ -40,6 +40,7 @@ use crate::identity::users;
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal};
 use crate::money::suspense;
 use crate::money::transactions::Direction;
+use crate::platform::database::Transaction;
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{JournalsApprove, JournalsCreate, Permission};
@@ -371,11 +372,12 @@ async fn begin_booking(app: &App, row: &Journal) -> Result<Option<Journal>> {
     if row.booking_at.is_some() || booking::is_in_ledger(app, row).await? {
         return Ok(None);
     }
-    if let Some(rejected) = booking::reject_if_told(app, row).await? {
-        return Ok(Some(rejected));
-    }
     let mut tx = app.db.begin().await?;
     lock(&mut tx, row).await?;
+    if booking::was_told(&mut tx, row).await? {
+        let to = Move::to(State::Rejected).because(Failure::SetAsideBefore);
+        return end_within(app, tx, row, &to).await.map(Some);
+    }
     let (subject, hash, maker, created_at) = (row.subject(), row.hash(), row.requested_by, row.created_at);
     let (maker_roles, checker_roles) = (JournalsCreate::ROLES, JournalsApprove::ROLES);
     let proposal = Proposal { subject, hash, maker, created_at, maker_roles, checker_roles };
@@ -388,10 +390,7 @@ async fn begin_booking(app: &App, row: &Journal) -> Result<Option<Journal>> {
         }
         Entitled::MakerIsNot => {
             let to = Move::to(State::Cancelled).because(Failure::MakerNotEntitled);
-            let cancelled = advance_within(app, &mut tx, row, &to).await?;
-            tx.commit().await?;
-            announce(app, row, &to);
-            Ok(Some(cancelled))
+            end_within(app, tx, row, &to).await.map(Some)
         }
         Entitled::CheckersAreNot => {
             tx.rollback().await?;
@@ -408,11 +407,16 @@ async fn lock(tx: &mut PgConnection, row: &Journal) -> Result<()> {
 /// Moves the row on, if it is still as it was read.
 async fn advance(app: &App, row: &Journal, to: Move) -> Result<Journal> {
     app.crash.at("journal.before_move")?;
-    let mut tx = app.db.begin().await?;
-    let moved = advance_within(app, &mut tx, row, &to).await?;
-    tx.commit().await?;
-    announce(app, row, &to);
+    let moved = end_within(app, app.db.begin().await?, row, &to).await?;
     app.crash.at("journal.moved")?;
+    Ok(moved)
+}
+
+/// The last that the SQL transaction does.
+async fn end_within(app: &App, mut tx: Transaction, row: &Journal, to: &Move) -> Result<Journal> {
+    let moved = advance_within(app, &mut tx, row, to).await?;
+    tx.commit().await?;
+    announce(app, row, to);
     Ok(moved)
 }
 

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest;
 use chrono::TimeDelta;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -334,6 +334,17 @@ pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> Resu
 /// One of those did not happen, for certain: Revio refused it in words, or never heard of it. Once for each, or the payout may be paid twice.
 pub async fn count_not_executed(app: &App, payout: Uuid) -> Result<()> {
     Ok(store::count_not_executed(&app.db, payout).await?)
+}
+
+/// Until the SQL transaction ends, nobody else begins to book what these Payments say: neither the item that they give back, nor a journal
+/// that names one.
+pub async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> Result<()> {
+    Ok(store::lock_payments(tx, payments).await?)
+}
+
+/// Whether a journal that moves Revio's account for money of a payer's names this Payment.
+pub async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> Result<bool> {
+    Ok(store::is_named(db, payment).await?)
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and

@@ -16,12 +16,13 @@ pub mod routes;
 mod store;
 
 use ledger::{Amount, Leg, Transfer, TransferCode, TransferId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::safe_mode;
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Outcome};
+use crate::money::{provider_objects, safe_mode};
 use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
@@ -230,8 +231,9 @@ pub async fn payer(app: &App, item: &Item) -> Result<Payer> {
     Ok(store::payer(&app.db, item.id).await?)
 }
 
-/// What Revio says of the payer: whether all of it went back. Safe to repeat; each way once, for the transfers have the item's id.
-pub async fn move_for_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -> Result<()> {
+/// What Revio says of the payer: whether all of it went back. Safe to repeat; each way once, for the transfers have the item's id. What people
+/// have booked by a journal that names one of the `unbooked` Payments is not booked besides, nor taken for undone by another that is.
+pub async fn move_for_payer(app: &App, item: &Item, (payer, is_back): (Payer, bool), unbooked: &[Uuid]) -> Result<()> {
     let (suspense, provider_balance) =
         (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
     let gone = transfer(item.id, Leg::UnmatchedReturn, suspense, provider_balance, item.amount);
@@ -239,21 +241,24 @@ pub async fn move_for_payer(app: &App, item: &Item, payer: Payer, is_back: bool)
         require_clearable(app).await?;
         remember(app, item.clone(), None).await?;
     }
+    let mut tx = app.db.begin().await?;
+    require_unnamed(&mut tx, unbooked).await?;
     match (payer, is_back) {
         (Payer::Unpaid, false) => return Ok(()),
         (Payer::Unpaid, true) => {
-            if !store::return_all(&app.db, item.id, app.clock.now()).await? {
+            if !store::return_all(&mut *tx, item.id, app.clock.now()).await? {
                 return Err(Error::Unusable("given back by Revio, and somebody has it or some of it already".into()));
             }
         }
         (Payer::Returned, true) => {}
         (Payer::Returned | Payer::PaidAgain, false) => {
-            store::note_paid_again(&app.db, item.id, app.clock.now()).await?
+            store::note_paid_again(&mut *tx, item.id, app.clock.now()).await?
         }
         (Payer::PaidAgain, true) => {
             return Err(Error::Unusable("given back by Revio, paid again and given back once more".into()));
         }
     }
+    tx.commit().await?;
     app.crash.at("suspense.returned")?;
     app.ledger.transfer(gone).await?;
     if !is_back {
@@ -263,6 +268,18 @@ pub async fn move_for_payer(app: &App, item: &Item, payer: Payer, is_back: bool)
         let mut tx = app.db.begin().await?;
         store::open_again(&mut tx, item.id).await?;
         tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Until the SQL transaction ends, no such journal begins.
+async fn require_unnamed(tx: &mut PgConnection, payments: &[Uuid]) -> Result<()> {
+    provider_objects::lock_payments(tx, payments).await?;
+    for payment in payments {
+        if provider_objects::is_named(&mut *tx, *payment).await? {
+            let named = format!("people have booked Revio's Payment {payment} already, by a journal that names it");
+            return Err(Error::Unusable(named.into()));
+        }
     }
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! What goes back of money in suspense is booked once, by Revio's word or by people's, whichever comes first; and files that tell of it once more
 //! find it booked.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::platform::database::Transaction;
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use revio_sim::{Fault, FaultKind, Pay, Scope, Settings, Stranger};
@@ -11,6 +14,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::adjustments;
+use crate::connections::pause;
 use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp, answer};
 use crate::journals::{self, entry, with};
@@ -364,4 +368,64 @@ async fn a_file_tells_nothing_new_of_what_an_item_gave_back_and_all_of_what_it_d
     assert_eq!((in_suspense(&t).await, kinds(&t).await), (500, NOTHING.to_vec()));
     let again = journals::propose(&t, &finance, sent_back("suspense_in", 500, purchase, won), "k").await;
     assert_eq!(refused_field(&again), (StatusCode::BAD_REQUEST, json!("evidence.reference")), "{}", again.body);
+}
+
+/// A chargeback of a payment of which no row is known: Revio has not told of it, and a journal that names it waits for its second person.
+async fn charged_back_and_named(db: PgPool) -> (TestApp, Uuid, Answer, Customer) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let (reference, currency) = ("by hand".to_owned(), "ZAR".to_owned());
+    let purchase = t.sim.stranger_purchase(&Stranger { reference, amount: 500, currency, ..Stranger::default() });
+    let purchase = purchase.expect("paid");
+    pass(&t).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let payment = t.sim.charge_back_amount(purchase, 500).expect("paid");
+    t.sim.clear_faults();
+    let proposed = journals::proposed(&t, &maker, sent_back("chargeback_loss", 500, purchase, payment), "j").await;
+    (t, payment, proposed, checker)
+}
+
+/// As whoever begins to book it; and what is to be done meanwhile waits.
+async fn alone_with(t: &TestApp, payment: Uuid) -> Transaction {
+    let mut tx = t.app.db.begin().await.expect("PostgreSQL answers");
+    octoco::money::provider_objects::lock_payments(&mut tx, &[payment]).await.expect("nobody has it");
+    tx
+}
+
+async fn commit_soon(tx: Transaction) {
+    pause(Duration::from_millis(500)).await;
+    tx.commit().await.expect("committed");
+}
+
+async fn at_revio(t: &TestApp) -> i64 {
+    t.system_balance(AccountCode::ProviderBalance).await.posted()
+}
+
+#[sqlx::test]
+async fn an_item_waits_for_a_journal_that_begins_and_is_not_given_back_besides(db: PgPool) {
+    let (t, payment, proposed, _) = charged_back_and_named(db).await;
+    let mut tx = alone_with(&t, payment).await;
+    let begins = "update journals set state = 'initiated', due_at = null where id = $1";
+    sqlx::query(begins).bind(proposed.id()).execute(&mut *tx).await.expect("PostgreSQL does it");
+    t.sim.raise_event(payment, "payment.charged_back").expect("it is there");
+    tokio::join!(t.drive(), commit_soon(tx));
+    for _ in 0..3 {
+        pass(&t).await;
+    }
+    let dead = dead_letters(&t).await;
+    assert!(!dead.is_empty() && dead.iter().all(|error| error.contains("by a journal that names it")), "{dead:?}");
+    assert_eq!((in_suspense(&t).await, at_revio(&t).await), (500, 500), "the journal's is to come");
+}
+
+/// Whoever is first.
+#[sqlx::test]
+async fn what_an_item_and_a_journal_book_at_once_is_booked_once(db: PgPool) {
+    let (t, payment, proposed, checker) = charged_back_and_named(db).await;
+    let tx = alone_with(&t, payment).await;
+    t.sim.raise_event(payment, "payment.charged_back").expect("it is there");
+    let (_, approved, ()) = tokio::join!(t.drive(), journals::approve(&t, &checker, &proposed), commit_soon(tx));
+    pass(&t).await;
+    assert_eq!(at_revio(&t).await, 0, "{}", approved.body);
+    let left = if approved.body["state"] == "completed" { 500 } else { 0 };
+    assert_eq!(in_suspense(&t).await, left, "{}", approved.body);
 }

@@ -1,6 +1,8 @@
 //! Payouts that a withdrawal let go of, and that Revio pays after all: none is paid besides another, nothing is given back that was paid, and where
 //! it was given back already it is found, though no event came.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use octoco::money::safe_mode::{self, Older};
 use octoco::money::transactions;
@@ -11,7 +13,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::connections::until;
+use crate::connections::{pause, until};
 use crate::harness::{Customer, TestApp};
 use crate::payouts::{payouts, wait};
 use crate::{reconciliation, restrictions};
@@ -209,6 +211,8 @@ async fn no_payout_begins_after_the_safe_mode_though_it_was_looked_at_before(db:
     t.advance(TimeDelta::minutes(1));
     let enters = async {
         until("another one is registered", || payouts(&t, withdrawal) == 2).await;
+        // The step has looked at the safe mode, and waits for Revio's word on the first.
+        pause(Duration::from_millis(500)).await;
         safe_mode::enter(&t.app, &t.app.db, Older::Ledger, "the ledger is behind").await.expect("entered");
     };
     tokio::join!(t.drive(), enters);

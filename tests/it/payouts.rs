@@ -31,9 +31,10 @@ async fn executions_that_take_effect_late_pay_once_however_late(db: PgPool) {
     let customer = t.customer_with(100_000).await;
     let late = |secs| FaultKind::LateEffect { secs, status: 502 };
     let in_words = |secs| FaultKind::LateConflict { secs };
-    let faults =
-        [(30, late(30)), (300, late(300)), (1_200, late(1_200)), (4_000, late(4_000)), (1_200, in_words(1_200))];
-    for (number, (secs, fault)) in faults.into_iter().enumerate() {
+    let faults = [30, 300, 1_200, 4_000].map(|secs| (secs, late(secs)));
+    let faults = faults.into_iter().chain([1_200, 4_000].map(|secs| (secs, in_words(secs))));
+    for (number, (secs, fault)) in faults.enumerate() {
+        t.sim.clear_faults();
         t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, fault));
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         wait(&t, 120).await;
@@ -41,7 +42,7 @@ async fn executions_that_take_effect_late_pay_once_however_late(db: PgPool) {
         assert_eq!(t.state(withdrawal).await, "completed", "{secs} s: {:?}", t.held_reason(withdrawal).await);
     }
     let totals = t.sim.totals("ZAR");
-    assert_eq!((totals.paid_out, totals.paid_out_count), (20_000, 5));
+    assert_eq!((totals.paid_out, totals.paid_out_count), (24_000, 6));
     t.finish().await;
 }
 

@@ -148,18 +148,6 @@ pub(super) async fn is_booked_by_hand(
     .await
 }
 
-pub(super) async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (select from journals
-                           where evidence_reference = $1 and state in ('initiated', 'completed')
-                             and (kind in ('suspense_in', 'suspense_return') and account = 'provider_balance'
-                                  or kind = 'chargeback_loss')) as "is!""#,
-        payment.to_string()
-    )
-    .fetch_one(db)
-    .await
-}
-
 /// Whether the transaction that a correction is about, or something of it, was booked since the correction was asked for, of the same sum and in
 /// the same direction; or the contrary was undone.
 pub(super) async fn is_booked_since(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {

@@ -211,8 +211,8 @@ pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) ->
         let payer = suspense::payer(app, item).await?;
         let is_back = is_back(app, item, purchase).await?;
         let stays = matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true));
-        require_unnamed(app, item, purchase).await?;
-        suspense::move_for_payer(app, item, payer, is_back).await?;
+        let unbooked = unbooked(app, item, purchase).await?;
+        suspense::move_for_payer(app, item, (payer, is_back), &unbooked).await?;
         if stays {
             return Ok(());
         }
@@ -220,18 +220,17 @@ pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) ->
     Err(Error::unavailable("Revio says another thing of the payer each time"))
 }
 
-/// What people have booked by a journal that names the Payment is not booked besides, nor taken for undone by another that is.
-async fn require_unnamed(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
+/// The Payments that the ledger has not booked of the item, whichever way they go.
+async fn unbooked(app: &App, item: &Item, purchase: &Purchase) -> Result<Vec<Uuid>> {
+    let mut unbooked = Vec::new();
     for payment in payments(app, purchase).await? {
         let comes = payment.kind == ObjectKind::ChargebackReversal;
         let leg = if comes { Leg::UnmatchedAgain } else { Leg::UnmatchedReturn };
-        if adjustments::is_named(app, payment.id).await? && !app.ledger.has(TransferId::of(item.id, leg)).await? {
-            let named =
-                format!("people have booked Revio's Payment {} already, by a journal that names it", payment.id);
-            return Err(Error::Unusable(named.into()));
+        if !app.ledger.has(TransferId::of(item.id, leg)).await? {
+            unbooked.push(payment.id);
         }
     }
-    Ok(())
+    Ok(unbooked)
 }
 
 async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {

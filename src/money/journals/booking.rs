@@ -9,12 +9,14 @@
 //! ```
 
 use ledger::{Account, JournalStanding, LedgerError, Leg, Refusal, Resolution, Transfer, TransferId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::journal::{Failure, Journal, Move, NewJournal, Outcome, State};
 use super::kinds::{EvidenceKind, Kind, OpenAccount, Side};
 use super::store;
 use crate::app::App;
+use crate::money::provider_objects;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions;
 use crate::platform::error::{Error, Result};
@@ -101,15 +103,12 @@ fn payment_of(kind: Kind, account: Option<OpenAccount>, reference: &str) -> Opti
     reference.parse().ok().filter(|_| is_payers)
 }
 
-/// Revio may have told of it since the journal was proposed. `Some`: it is rejected. Before anything is claimed or sent: from then on it comes to
-/// its end, and the row waits for a person.
-pub(super) async fn reject_if_told(app: &App, row: &Journal) -> Result<Option<Journal>> {
-    match payment_of(row.kind, row.account, &row.evidence.reference) {
-        Some(payment) if store::is_booked_by_itself(&app.db, payment).await? => {
-            rejected(app, row, Failure::SetAsideBefore).await.map(Some)
-        }
-        _ => Ok(None),
-    }
+/// Whether Revio has told of it since the journal was proposed. Asked before anything is claimed or sent: from then on it comes to its end, and
+/// the row waits for a person. Until the SQL transaction ends, what Revio tells is not booked.
+pub(super) async fn was_told(tx: &mut PgConnection, row: &Journal) -> Result<bool> {
+    let Some(payment) = payment_of(row.kind, row.account, &row.evidence.reference) else { return Ok(false) };
+    provider_objects::lock_payments(tx, &[payment]).await?;
+    Ok(store::is_booked_by_itself(tx, payment).await?)
 }
 
 /// Better told now than when it is booked, which is when it counts.

@@ -1,6 +1,6 @@
 //! SQL of `provider_objects`.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::ObjectKind;
@@ -203,4 +203,25 @@ pub(super) async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) 
 pub(super) async fn count_not_executed(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
     let counted = sqlx::query!("update provider_objects set refusals = refusals + 1 where id = $1", payout);
     counted.execute(db).await.map(drop)
+}
+
+/// Of one after the other, so that two who want several do not wait for each other.
+pub(super) async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> sqlx::Result<()> {
+    let locked = sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('payment ' || id, 0)) from unnest($1::uuid[]) as id order by id",
+        payments
+    );
+    locked.execute(tx).await.map(drop)
+}
+
+pub(super) async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from journals
+                           where evidence_reference = $1 and state in ('initiated', 'completed')
+                             and (kind in ('suspense_in', 'suspense_return') and account = 'provider_balance'
+                                  or kind = 'chargeback_loss')) as "is!""#,
+        payment.to_string()
+    )
+    .fetch_one(db)
+    .await
 }

@@ -139,6 +139,21 @@ async fn taken_and_forgotten(db: PgPool, (given, sent): (i64, i64)) {
     assert_eq!((scene.in_suspense().await, scene.left(other).await), (left, json!(0)), "its own payer has it back");
 }
 
+/// Nobody has seen yet that the database is an older one, and people go on.
+#[sqlx::test]
+async fn what_was_taken_after_the_backup_is_not_taken_again_before_anybody_has_looked(db: PgPool) {
+    let scene = Scene::new(db.clone()).await;
+    let [item, other] = scene.items;
+    let again = scene.propose(item, CAME, "again").await;
+    backups::take(&db).await;
+    scene.give(item, CAME, "lost").await;
+    backups::restore(&db).await;
+    let answer = adjustments::approve(&scene.t, &scene.checker, again.id(), adjustments::hash(&again)).await;
+    assert_eq!(answer.body["state"], "rejected", "{}", answer.body);
+    assert_eq!((scene.in_suspense().await, scene.t.balance(&scene.customer).await.0), (CAME, CAME));
+    assert_eq!((scene.left(item).await, scene.left(other).await), (json!(0), json!(CAME)));
+}
+
 /// The row was there and was not decided yet: it comes to its end, and has taken once.
 #[sqlx::test]
 async fn a_correction_that_is_behind_has_taken_of_its_item_once(db: PgPool) {
