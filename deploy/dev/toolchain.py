@@ -67,6 +67,14 @@ def look_for_cargo_at_home():
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(cargo_home / "bin")])
 
 
+def reach_own_parts_directly():
+    """Where a proxy leads to the world, it would be asked for what runs here as well."""
+    for name in ("no_proxy", "NO_PROXY"):
+        known = os.environ.get(name, "").strip()
+        if known != "*":
+            os.environ[name] = ",".join([*filter(None, [known]), "127.0.0.1", "localhost"])
+
+
 def ensure_cargo():
     if shutil.which("cargo") is None:
         raise Failure("find Rust", "there is no cargo on the PATH", "install Rust: https://rustup.rs")

@@ -71,6 +71,7 @@ impl Fault {
         let always = matches!(self.when, When::Chance(chance) if chance >= 1.0)
             && !matches!(self.kind, FaultKind::Delay { .. } | FaultKind::Reorder);
         always
+            && self.kind != other.kind
             && (self.scope == other.scope || self.scope == Scope::AnyCall && other.scope != Scope::Deliver)
             && (self.object.is_none() || self.object == other.object)
             && (self.event_type.is_none() || self.event_type == other.event_type)
@@ -323,11 +324,13 @@ mod tests {
             faults.add(first);
             faults.hide(&later)
         };
-        assert!(hides(refused(Scope::AnyCall), refused(Scope::GetPayout)));
-        assert!(hides(refused(Scope::GetPayout), refused(Scope::GetPayout).of_object(one)));
-        assert!(!hides(refused(Scope::GetPayout), refused(Scope::AnyCall)));
-        assert!(!hides(refused(Scope::GetPayout).of_object(one), refused(Scope::GetPayout).of_object(other)));
-        assert!(!hides(Fault::next(1, Scope::GetPayout, FaultKind::Refused), refused(Scope::GetPayout)));
+        let fails = |scope| Fault::chance(1.0, scope, FaultKind::ServerError(Moment::Before));
+        assert!(hides(refused(Scope::AnyCall), fails(Scope::GetPayout)));
+        assert!(hides(refused(Scope::GetPayout), fails(Scope::GetPayout).of_object(one)));
+        assert!(!hides(refused(Scope::GetPayout), refused(Scope::GetPayout)), "the same once more");
+        assert!(!hides(refused(Scope::GetPayout), fails(Scope::AnyCall)));
+        assert!(!hides(refused(Scope::GetPayout).of_object(one), fails(Scope::GetPayout).of_object(other)));
+        assert!(!hides(Fault::next(1, Scope::GetPayout, FaultKind::Refused), fails(Scope::GetPayout)));
         let late = Fault::chance(1.0, Scope::Deliver, FaultKind::Reorder);
         assert!(!hides(late, Fault::next(1, Scope::Deliver, FaultKind::WrongKey)), "it is moved once");
     }

@@ -21,6 +21,8 @@ mod reading;
 pub mod routes;
 mod store;
 
+use std::collections::HashMap;
+
 use aws_lc_rs::digest;
 use chrono::NaiveDate;
 use ledger::Currency;
@@ -46,6 +48,8 @@ pub use store::{StatementFile, StatementFiles};
 
 const PRUNE_BATCH: i64 = 20;
 const REFERENCE_CHARS_MAX: usize = 64;
+/// Of one object in a file: far more than it has states and Payments.
+const LINES_OF_ONE_MAX: usize = 100;
 
 text_enum! {
     #[schema(as = StatementSource)]
@@ -110,6 +114,7 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
         _ => None,
     };
     let table = reading::read(import.source, import.content, import.currency.or(only))?;
+    refuse_one_id_for_all(&table)?;
     let days = days_of(app, &table).await?;
     let of_file = |unit| Lines { all: &table.lines, days: &days, unit };
     let mut matches = matching::of(app, import.source, of_file(import.unit)).await?;
@@ -156,6 +161,21 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
         return Ok(file);
     }
     keep(app, actor, import, (&file, &sha256, &lines)).await
+}
+
+/// Lines of one object are compared with each other. What stands on every line is no object's id: a brand's, or a company's.
+fn refuse_one_id_for_all(table: &Table) -> Result<()> {
+    let mut times: HashMap<(Uuid, &str), usize> = HashMap::new();
+    for line in &table.lines {
+        let Some(id) = line.id else { continue };
+        let times = times.entry((id, line.product.name())).or_default();
+        *times += 1;
+        if *times > LINES_OF_ONE_MAX {
+            let field = format!("line {}, id", line.number);
+            return Err(bad(vec![fault(&field, format!("stands on more than {LINES_OF_ONE_MAX} lines"))]));
+        }
+    }
+    Ok(())
 }
 
 /// The file that the same bytes are already. Whoever says something else of it than is kept must be told: nothing of it is changed.
@@ -297,7 +317,8 @@ fn lines(
             currency: line.currency,
             amount_minor,
             fee_minor: line.fee.and_then(minor).map(i64::saturating_abs),
-            net_minor: line.net.and_then(minor).map(signed),
+            // A fee may be more than what came.
+            net_minor: line.net.and_then(minor).map(|net| if sign == Some(1) { net } else { signed(net) }),
             day: *day,
             related_id: line.related,
             transaction_id: found.and_then(|found| found.transaction_id),

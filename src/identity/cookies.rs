@@ -29,9 +29,7 @@ impl Cookie {
     pub fn named(app: &App, name: &str) -> Self {
         let url = &app.config.public_url;
         let name = if url.starts_with("https://") { format!("{PREFIX}{name}") } else { name.to_owned() };
-        let (_, place) = url.split_once("://").unwrap_or_default();
-        let behind = place.find('/').and_then(|at| place.get(at..)).unwrap_or_default();
-        Self { name, path: format!("{behind}{PATH}") }
+        Self { name, path: format!("{}{PATH}", app.config.public_path()) }
     }
 
     /// Every value that came under its name: a browser does not say whose is whose, or sends ours first.

@@ -20,6 +20,7 @@
 //! debit takes only what the wallet holds: what a customer owes is no business of a correction.
 
 pub mod routes;
+mod stands;
 mod store;
 
 use ledger::{Account, AccountCode, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
@@ -34,24 +35,19 @@ use crate::identity::users;
 use crate::money::approvals::{
     self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal, SubjectHash,
 };
-use crate::money::provider_objects;
 use crate::money::receivables::{self, Available};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
-use crate::platform::batcher::LockWait;
 use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
-/// Why a row is held that people have booked.
-fn booked_by_hand(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Credit => "people have booked already that the same came in, by a correction or a journal",
-        Direction::Debit => "people have booked already that the same went out, by a correction or a journal",
-    }
-}
+use stands::is_credited;
+pub use stands::{hold_if_corrected, hold_if_named, is_recorded};
+
+const BOOKED_SINCE: &str = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
 
 text_enum! {
     /// The company's accounts that may stand on the other side.
@@ -306,12 +302,14 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
     if adjustment.booking_at.is_some() || is_in_ledger(app, row).await? {
         return Ok(None);
     }
+    if is_credited(app, adjustment).await? {
+        return transactions::hold(app, row, Hold::PaidTwice, BOOKED_SINCE).await.map(Some);
+    }
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
     if store::is_booked_since(&mut *tx, row.id).await? {
         tx.rollback().await?;
-        let reason = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
-        return transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some);
+        return transactions::hold(app, row, Hold::PaidTwice, BOOKED_SINCE).await.map(Some);
     }
     let (subject, hash, maker, created_at) =
         (adjustment.subject(), adjustment.hash(), adjustment.requested_by, row.created_at);
@@ -428,50 +426,6 @@ async fn debit_wallet(app: &App, adjustment: &Adjustment, main: Transfer) -> Res
 /// A correction ends a break of this row: what it booked is what the row lacks.
 pub async fn settle(tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
     Ok(store::set_settled(tx, id, row).await?)
-}
-
-/// Those of the rows that a correction is about, or a correction or a journal has ended a break of.
-async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec<(Uuid, ())>> {
-    let found = store::corrected(app.batch_db.of(lock_wait), &rows).await?;
-    Ok(found.into_iter().map(|row| (row, ())).collect())
-}
-
-/// Revio's word on a row may come after people have booked the same by hand: then it is not booked a second time. The row is held for
-/// a person; `None`: there is no such entry, or the ledger has one of the row's own `legs`.
-pub async fn hold_if_corrected(
-    app: &App,
-    row: &Transaction,
-    amount: Amount,
-    direction: Direction,
-    legs: &[Leg],
-) -> Result<Option<Transaction>> {
-    // Of hardly any there is one, so it is asked for with others' rows first.
-    let mut is_corrected = false;
-    for id in [Some(row.id), row.parent_id].into_iter().flatten() {
-        is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
-    }
-    let reason = booked_by_hand(direction);
-    if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), reason).await? {
-        return Ok(None);
-    }
-    if is_recorded(app, row, legs).await? {
-        return Ok(None);
-    }
-    transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some)
-}
-
-/// The same where a journal of the company's has named the very Payment of Revio's that the row is of.
-pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
-    let Some(payment) = row.provider.id else { return Ok(None) };
-    if !provider_objects::is_named(&app.db, payment).await? || is_recorded(app, row, legs).await? {
-        return Ok(None);
-    }
-    transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
-}
-
-async fn is_recorded(app: &App, row: &Transaction, legs: &[Leg]) -> Result<bool> {
-    let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
-    Ok(!app.ledger.lookup(&ids).await?.is_empty())
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {

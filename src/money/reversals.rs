@@ -29,6 +29,7 @@ use crate::platform::error::{Error, Result};
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
 /// While a person decides.
 const HELD_SIBLING_PAUSE: TimeDelta = TimeDelta::minutes(15);
+const CLOSED: &str = "people have closed the chargeback: what comes back of it is booked as that was";
 const NOT_WON: &str = "a chargeback was not won after all, and what came back of it is somebody's by now";
 /// What a row that is booked has in the ledger, one of them.
 const BOOKED: [Leg; 3] = [Leg::Main, Leg::Receivable, Leg::Unmatched];
@@ -50,13 +51,17 @@ pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
 async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
     // Two of one deposit at once could each miss what the other moves: the debt of one, the credit of the other.
     if row.state == State::Initiated {
-        let OlderSiblings { due, held } = transactions::older_siblings(app, row).await?;
+        let OlderSiblings { due, held, closed } = transactions::older_siblings(app, row).await?;
         if due {
             return transactions::defer(app, row, SIBLING_PAUSE).await;
         }
         // What a chargeback could not take yet would be in the books twice.
         if held && row.kind == Kind::ChargebackReversal {
             return transactions::defer(app, row, HELD_SIBLING_PAUSE).await;
+        }
+        // Nor what it never took: who was credited, or bore the loss, is known to the people who closed it.
+        if closed && row.kind == Kind::ChargebackReversal && !adjustments::is_recorded(app, row, &BOOKED).await? {
+            return transactions::hold(app, row, Hold::PaidTwice, CLOSED).await;
         }
     }
     match (row.state, row.kind) {

@@ -7,6 +7,8 @@
 //! The pool asks the server before it takes a connection back: a second round trip for each statement. So a connection whose last statement
 //! was answered whole is kept beside the pool (`Warm`) and lent to the next caller as it is; unused for a moment, it goes back to the pool.
 
+mod store;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{error::Elapsed, timeout};
 
+use self::store::PLANNED_ONCE;
 use crate::platform::clock::Clock;
 use crate::platform::telemetry::Metrics;
 
@@ -42,15 +45,6 @@ const IDLE_TRUSTED: Duration = Duration::from_millis(100);
 const WARM_MAX: Duration = Duration::from_secs(600);
 /// How often those that nobody uses are looked for.
 const WARM_LOOK: Duration = Duration::from_secs(1);
-/// One plan for any values, by indexes: a plan that was made while a table was young would read all of it for each row, for ever. No bitmap
-/// scan: it reads the dead tuples of a busy queue again each time and, unlike an index scan, never marks them dead in the index.
-const PLANNED_ONCE: [(&str, &str); 5] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_bitmapscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];
 /// A transaction that was left open by a lost process frees its locks after this.
 const IDLE_TRANSACTION: &str = "10s";
 
@@ -228,7 +222,10 @@ impl Db {
             // No statement goes out before the time of the server that gets it is known: after a failover it is another one.
             .after_connect(move |db, _| {
                 let clock = clock.clone();
-                Box::pin(async move { clock.measure(db).await })
+                Box::pin(async move {
+                    clock.measure(db).await?;
+                    store::require_primary(db).await
+                })
             });
         Self::from(pool.connect_lazy_with(options))
     }
@@ -317,7 +314,12 @@ impl Db {
         loop {
             pause(stuck / 12).await;
             let lent = Duration::from_millis(self.lent.load(Ordering::Relaxed));
-            if self.acquire().await.is_err() && self.started.elapsed() > lent + stuck && self.takes_another().await {
+            if self.acquire().await.is_err()
+                && self.started.elapsed() > lent + stuck
+                && self.takes_another().await
+                // The server may just have come back.
+                && self.acquire().await.is_err()
+            {
                 tracing::error!(?stuck, "the pool gives no connection to PostgreSQL, which takes a new one");
                 return;
             }

@@ -49,7 +49,7 @@ pub async fn problem(Path(code): Path<String>) -> Result<impl IntoResponse> {
             escaped(entry.when)
         ));
     }
-    page.push_str("<p><a href=\"/docs\">The API</a></p>\n");
+    page.push_str("<p><a href=\"../docs\">The API</a></p>\n");
     Ok(html(page))
 }
 
@@ -59,7 +59,7 @@ pub async fn reason(Path(code): Path<String>) -> Result<impl IntoResponse> {
     // A code of ours by now: nothing in it is to be escaped.
     let page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n<p>{text}</p>\n\
-         <p><a href=\"/docs\">The API</a></p>\n"
+         <p><a href=\"../docs\">The API</a></p>\n"
     );
     Ok(html(page))
 }

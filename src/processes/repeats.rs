@@ -5,18 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::{self, Body};
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::app::App;
 use crate::identity::repeats::{self, ANSWER_BYTES_MAX, Answer, Call, End};
 use crate::identity::{caller, service_keys, staff};
 use crate::platform::error::{Error, Result};
-use crate::platform::http::json::{BODY_BYTES_MAX, BODY_DEADLINE};
+use crate::platform::http::json::{self, BODY_BYTES_MAX, BODY_DEADLINE};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::tokens::Claims;
 
@@ -62,9 +61,9 @@ async fn is_somebody(app: &App, parts: &Parts) -> Result<bool> {
 async fn with_call(mut parts: Parts, body: Body) -> Result<(Request, Call)> {
     let key = IdempotencyKey::from_request_parts(&mut parts, &()).await?;
     // A person's body is there already.
-    let read = timeout(BODY_DEADLINE, body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let read = read.map_err(|_| Error::TooSlow)?;
-    let bytes = read.map_err(|_| Error::TooLarge(BODY_BYTES_MAX))?;
+    let mut read = Request::new(body);
+    DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut read);
+    let bytes = json::whole_body(read, BODY_DEADLINE).await?;
     let call = Call::new(key, hash(&parts, &bytes));
     parts.extensions.insert(call.clone());
     Ok((Request::from_parts(parts, Body::from(bytes)), call))

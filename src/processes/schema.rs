@@ -9,7 +9,7 @@ mod store;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
@@ -73,7 +73,10 @@ async fn apply(app: &App) -> Result<(), BoxError> {
 
 async fn apply_once(db: &mut PgConnection) -> Result<(), MigrateError> {
     store::be_patient(db).await?;
-    crate::MIGRATIONS.run(db).await
+    let mut ours = Migrator::with_migrations(crate::MIGRATIONS.iter().cloned().collect());
+    // Those of a later release, which this one takes the place of again.
+    ours.set_ignore_missing(true);
+    ours.run(db).await
 }
 
 fn is_locked_out(error: &MigrateError) -> bool {

@@ -256,7 +256,11 @@ async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
     let step_ended = &Notify::new();
     let claiming = async move {
         let claim = async || {
-            let mut taken = places.acquire_many(queue.claimed_at_once).await.map_err(Error::internal)?;
+            // Nothing is claimed any more once the process is to stop, which may be while room is waited for.
+            let Some(taken) = stop.run_until_cancelled(places.acquire_many(queue.claimed_at_once)).await else {
+                return Ok(false);
+            };
+            let mut taken = taken.map_err(Error::internal)?;
             let steps = (queue.claim)(app, queue.claimed_at_once.into()).await?;
             let full = taken.num_permits() == steps.len();
             for step in steps {

@@ -280,6 +280,7 @@ impl Revio {
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
         let payout: Payout = self.send(Method::POST, path, Some(&body), Operation::NewPayout.of(new.reference)).await?;
+        answer::expect_id(payout.id)?;
         expect_reference(&payout.reference, new.reference)?;
         self.expect_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
@@ -289,13 +290,14 @@ impl Revio {
     }
 
     /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between, and made only by who has taken the
-    /// place for it ([`Revio::take_place_for_execution`]).
+    /// place for it ([`Revio::take_place_for_execution`]). Its answer may say no more than its status.
     ///
     /// Assumption (`docs/provider.md`, rail): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        let payout: Payout = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await?;
+        let mut payout: Payout = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await?;
+        payout.id = Some(payout.id).filter(|id| !id.is_nil()).unwrap_or(id);
         expect_id(payout.id, id).map(|()| payout)
     }
 

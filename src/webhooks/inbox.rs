@@ -303,11 +303,16 @@ async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
 
 /// Lets events run again, whatever became of them, and records who let them. What they may still do is decided by Revio's
 /// present word. Which of them there were: those that were never accepted, are not there, or were pruned, are left out.
-pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid], note: Option<&str>) -> Result<Vec<Uuid>> {
     let mut tx = app.db.begin().await?;
     let replayed = store::replay(&mut *tx, ids, app.clock.now()).await?;
     for id in &replayed {
-        audit::record(app, &mut *tx, Entry::of(actor, "webhook.replayed", "webhook", id)).await?;
+        let entry = Entry::of(actor, "webhook.replayed", "webhook", id);
+        let entry = match note {
+            Some(note) => entry.with(json!({"note": note})),
+            None => entry,
+        };
+        audit::record(app, &mut *tx, entry).await?;
     }
     tx.commit().await?;
     app.notifier.wake();

@@ -1,17 +1,18 @@
 //! What people have booked by a correction is not booked a second time once Revio tells of it.
 
 use chrono::TimeDelta;
+use ledger::AccountCode;
 use octoco::money::transactions;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Pay, PayoutBehaviour, PayoutOutcome, Settings};
+use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope, Settings};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::adjustments::{self, correction};
-use crate::crashes::Crashes;
-use crate::harness::{Customer, TestApp};
+use crate::backups;
+use crate::harness::{Answer, Customer, TestApp};
 
 /// A finished correction of a row, against what Revio holds for us.
 async fn corrected(t: &TestApp, customer: &Customer, direction: &str, amount: i64, row: Uuid) -> Uuid {
@@ -277,23 +278,57 @@ async fn a_payout_after_its_money_was_given_back_is_not_taken_besides(db: PgPool
     t.finish().await;
 }
 
-/// Crashed between the ledger and the row: what is booked comes to its end, whatever people did meanwhile.
+/// The row has forgotten that it was credited, or did not come to say so: what is booked comes to its end, and people do not book it besides.
 #[sqlx::test]
 async fn what_the_ledger_has_of_a_row_is_not_stopped(db: PgPool) {
-    let crashes = Crashes::default();
-    let t = TestApp::crashing(db, &[], crashes.plan()).await;
+    let t = TestApp::new(db.clone()).await;
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 5_000, "d").await;
-    crashes.at("deposit.credited");
-    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
-    t.sim.deliver().await;
-    t.step().await;
-    assert_eq!(crashes.died_at().len(), 1);
-    corrected(&t, &customer, "credit", 5_000, deposit.id()).await;
-    t.advance(TimeDelta::minutes(1));
+    let asked = asked_for(&t, &customer, 5_000, deposit.id()).await;
+    backups::take(&db).await;
+    t.pay(&deposit).await;
+    backups::restore(&db).await;
+    assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
+    let correction = is_stopped(&t, &asked).await;
+    t.advance(TimeDelta::minutes(30));
     t.drive().await;
     let row = transactions::find(&t.app, deposit.id()).await.expect("there");
     assert_eq!((row.state.name(), row.held_code), ("completed", None));
+    assert_eq!((held(&t).await, t.balance(&customer).await), (vec![correction], (5_000, 0, 5_000)));
+}
+
+async fn asked_for(t: &TestApp, customer: &Customer, amount: i64, row: Uuid) -> Answer {
+    let maker = t.staff(Role::Finance).await;
+    let mut body = correction(customer, "credit", amount);
+    body["counterpart"] = json!("provider_balance");
+    body["transaction_id"] = json!(row);
+    adjustments::proposed(t, &maker, body, "k").await
+}
+
+/// Approved, and not booked: what came is booked already.
+async fn is_stopped(t: &TestApp, asked: &Answer) -> (Uuid, String) {
+    let checker = t.staff(Role::Finance).await;
+    let approved = adjustments::approve(t, &checker, asked.id(), adjustments::hash(asked)).await;
+    assert_eq!(approved.body["state"], "initiated", "{}", approved.body);
+    (asked.id(), "paid_twice".to_owned())
+}
+
+/// Of another sum than was asked for, while the correction waited for its second person.
+#[sqlx::test]
+async fn a_correction_of_what_was_set_aside_meanwhile_is_not_booked_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 900, "d").await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let short = Pay { amount: Some(899), ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), short).expect("payable");
+    let asked = asked_for(&t, &customer, 899, deposit.id()).await;
+    t.advance(TimeDelta::minutes(30));
+    t.drive().await;
+    let correction = is_stopped(&t, &asked).await;
+    assert!(held(&t).await.contains(&correction), "{:?}", held(&t).await);
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 899, "where it is decided about");
 }
 
 /// The payer's bank says that a payout bounced, and people credit it, before Revio says `error`.

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::database::Transaction;
 use octoco::platform::permissions::Role;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Pay, Scope, Settings, Stranger};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -144,6 +144,19 @@ async fn a_chargeback_that_a_journal_has_named_is_not_taken_besides(db: PgPool) 
         ((1_000, 0, 1_000), vec!["paid_twice".to_owned()])
     );
     assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), 0, "as Revio has it");
+    // What people have closed was never taken: won, it is not the customer's a second time.
+    let chargeback: Uuid = sqlx::query_scalar("select id from transactions where kind = 'chargeback'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("one");
+    let body = json!({"action": "dismiss", "note": "booked by the journal"});
+    let path = format!("/v1/admin/held/{chargeback}/resolve");
+    let closed = t.send(Method::POST, &path, Some(&t.token(&checker)), &[], Some(body)).await;
+    assert_eq!((closed.status, t.state(chargeback).await.as_str()), (StatusCode::OK, "failed"), "{}", closed.body);
+    t.sim.reverse_charge_back_amount(purchase, 1_000).expect("won");
+    pass(&t).await;
+    let won = held(&t, "chargeback_reversal").await;
+    assert_eq!((t.balance(&customer).await, won), ((1_000, 0, 1_000), vec!["paid_twice".to_owned()]));
 }
 
 /// Of a purchase without a row, too, however the Payment's id was typed.

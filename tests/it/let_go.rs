@@ -177,6 +177,15 @@ async fn what_is_called_off_is_not_given_back_while_revio_pays_it_all_the_same(d
 /// What nobody has executed may have ended by a word that we do not know: two people need not wait for weeks to give the money back.
 #[sqlx::test]
 async fn one_whose_time_passed_under_an_unknown_word_is_given_back_by_two(db: PgPool) {
+    given_back_by_two(db, false).await;
+}
+
+#[sqlx::test]
+async fn one_that_was_called_off_under_an_unknown_word_is_given_back_by_two(db: PgPool) {
+    given_back_by_two(db, true).await;
+}
+
+async fn given_back_by_two(db: PgPool, is_called_off: bool) {
     let t = TestApp::new(db).await;
     let (customer, staff) = (t.customer_with(10_000).await, t.staff(Role::Finance).await);
     let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
@@ -184,6 +193,10 @@ async fn one_whose_time_passed_under_an_unknown_word_is_given_back_by_two(db: Pg
     t.drive().await;
     t.sim.set_override(Override::of(t.payout_of(withdrawal), "/status", json!("expired")));
     t.advance(TimeDelta::minutes(16));
+    if is_called_off {
+        let path = format!("/v1/withdrawals/{withdrawal}/cancel");
+        t.send(Method::POST, &path, Some(&t.token(&customer)), &[], None).await;
+    }
     restrictions::act(&t, &staff, &customer, "unfreeze").await;
     wait(&t, 60).await;
     assert_eq!(t.state(withdrawal).await, "reserved", "nobody has executed it");

@@ -130,6 +130,10 @@ async fn metadata_that_does_not_fit_is_refused_with_its_place(db: PgPool) {
         let refused = t.get(&customer, &format!("/v1/transactions?{}", query.replace(' ', "%20"))).await;
         assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"), "{query}");
     }
+    // What stands beside it is read all the same.
+    let bare = t.get(&customer, "/v1/transactions/export?format=csv&metadata=x").await;
+    let named: Vec<&Value> = bare.body["errors"].as_array().expect("errors").iter().map(|it| &it["field"]).collect();
+    assert_eq!((bare.status, named), (StatusCode::BAD_REQUEST, vec![&json!("metadata")]), "{}", bare.body);
     let unknown = t.get(&customer, "/v1/balances?metadata[a]=x").await;
     assert_eq!(unknown.body["errors"][0]["code"], "unknown", "{}", unknown.body);
     t.finish().await;

@@ -117,6 +117,22 @@ async fn migrate_and_rebuild_run_as_the_owner_and_the_service_starts_as_the_othe
     role.drop_it(&db).await;
 }
 
+/// The release before is deployed again, and migrates first.
+#[sqlx::test]
+async fn an_older_release_migrates_where_a_later_one_has(db: PgPool) {
+    let mut settings = binary::settings(&db, "any");
+    settings.insert("LOG_FORMAT", "text".to_owned());
+    let later = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 select max(version) + 1, 'later', true, '\\x00', 1 from _sqlx_migrations";
+    sqlx::raw_sql(later).execute(&db).await.expect("as a later release leaves it");
+    let (printed, status) = binary::run(&["migrate"], &settings).await;
+    assert!(status.success(), "{printed}");
+    let changed = "update _sqlx_migrations set checksum = '\\x00' where version = 1";
+    sqlx::raw_sql(changed).execute(&db).await.expect("as another source would have it");
+    let (printed, status) = binary::run(&["migrate"], &settings).await;
+    assert!(!status.success() && printed.contains("modified"), "{printed}");
+}
+
 /// Another `migrate` is under way, or somebody has what a migration needs. For longer than a statement of the service's may take.
 #[sqlx::test]
 async fn a_migration_waits_for_whoever_is_in_its_way_and_keeps_nobody_waiting_behind_it(db: PgPool) {

@@ -3,6 +3,7 @@
 
 mod cleared;
 mod copies;
+mod forgotten;
 mod lost;
 mod returned;
 
@@ -76,14 +77,20 @@ async fn a_withdrawal_that_is_put_back_to_any_earlier_state_is_paid_once(db: PgP
             assert_eq!(t.state(withdrawal).await, if paid { "completed" } else { "failed" }, "{point}: {told:?}");
             let balance = if paid { 6_000 } else { 10_000 };
             assert_eq!(t.balance(&customer).await, (balance, 0, balance), "{point}");
-            sqlx::raw_sql("begin; set local session_replication_role = replica;
-                 truncate users, safe_mode, webhook_logs, ledger_cursor, ledger_accounts, ledger_transfers, ledger_orphans, ledger_days cascade;
-                 commit")
-                .execute(&t.app.db)
-                .await
-                .expect("emptied");
+            empty(&t).await;
         }
     }
+}
+
+async fn empty(t: &TestApp) {
+    sqlx::raw_sql(
+        "begin; set local session_replication_role = replica;
+         truncate users, safe_mode, webhook_logs, ledger_cursor, ledger_accounts, ledger_transfers, ledger_orphans, ledger_days cascade;
+         commit",
+    )
+    .execute(&t.app.db)
+    .await
+    .expect("emptied");
 }
 
 /// Its purchase was made and paid after the backup: another one would be paid, or taken for a second payment.

@@ -276,14 +276,15 @@ async fn what_is_won_back_in_another_currency_than_its_item_can_be_closed(db: Pg
     t.sim.set_override(Override::of("payment", "/payment/currency", json!("ZAR")));
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     t.drive().await;
-    for kind in ["chargeback", "chargeback_reversal"] {
+    // What is won of a chargeback that people have closed is theirs to book.
+    for (kind, code) in [("chargeback", "contradiction"), ("chargeback_reversal", "paid_twice")] {
         match kind {
             "chargeback" => t.sim.charge_back_purchase(purchase).expect("paid"),
             _ => t.sim.reverse_charge_back(purchase).expect("charged back"),
         };
         t.drive().await;
-        let held = "select id from transactions where kind = $1 and held_code = 'contradiction'";
-        let held: Uuid = sqlx::query_scalar(held).bind(kind).fetch_one(&t.app.db).await.expect(kind);
+        let held = sqlx::query_scalar("select id from transactions where kind = $1 and held_code = $2");
+        let held: Uuid = held.bind(kind).bind(code).fetch_one(&t.app.db).await.expect(kind);
         let (path, body) = (format!("/v1/admin/held/{held}/resolve"), json!({"action": "dismiss", "note": "booked"}));
         let closed = t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(body)).await;
         assert_eq!(closed.status, StatusCode::OK, "{}", closed.body);

@@ -144,6 +144,10 @@ async fn dead_letters_are_replayed_or_closed_by_error_and_time(db: PgPool) {
         "{}",
         both.body
     );
+    let noted =
+        "select count(*) from audit_log where action = 'webhook.replayed' and after->>'note' = 'Revio was away'";
+    let noted: i64 = sqlx::query_scalar(noted).fetch_one(&t.app.db).await.expect("PostgreSQL answers");
+    assert_eq!(noted, 5);
     t.drive().await;
     assert_eq!(t.get(&finance, "/v1/admin/webhooks?state=dead").await.body["data"], json!([]));
     for id in held(&t).await {

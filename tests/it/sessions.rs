@@ -25,7 +25,7 @@ async fn refresh(t: &TestApp, cookie: &str) -> Answer {
 
 /// A browser sends a cookie where its path leads, as the page's host sees it.
 #[sqlx::test]
-async fn behind_a_path_of_the_pages_host_the_cookies_go_there(db: PgPool) {
+async fn behind_a_path_of_the_pages_host_cookies_and_links_go_there(db: PgPool) {
     let t = TestApp::with(db, &[("PUBLIC_URL", "HTTPS://app.example.com/api/")]).await;
     let customer = t.customer().await;
     let body = json!({"email": customer.email, "password": PASSWORD});
@@ -34,6 +34,11 @@ async fn behind_a_path_of_the_pages_host_the_cookies_go_there(db: PgPool) {
     let lines: Vec<&str> = lines.collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.starts_with("__Secure-")), "{lines:?}");
     assert!(lines.iter().all(|line| line.contains("; Path=/api/v1/auth;")), "{lines:?}");
+    let made = [t.deposit(&customer, 500, "a").await, t.deposit(&customer, 500, "b").await];
+    assert_eq!(made[0].headers["location"], format!("/api/v1/transactions/{}", made[0].id()));
+    let page = t.get(&customer, "/v1/transactions?limit=1").await;
+    let links = page.headers["link"].to_str().expect("text");
+    assert!(links.contains("</api/v1/transactions?") && !links.contains("</v1/"), "{links}");
 }
 
 #[sqlx::test]

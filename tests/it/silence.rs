@@ -5,13 +5,15 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+use octoco::platform::clock::Clock;
 use octoco::platform::config::{Counting, RateLimits};
 use octoco::platform::database::Db;
 use octoco::platform::notifier::Notifier;
 use octoco::platform::rate_limits::{Answer, Class, Counter, Limiter};
 use reqwest::StatusCode;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,6 +29,8 @@ enum Way {
     /// Closed before a word is said.
     Closes,
     Resets,
+    /// Nobody speaks until it turns again, and then it passes.
+    Waits,
     /// Something else than what is behind it answers.
     Babbles,
 }
@@ -80,6 +84,7 @@ async fn relay(mut stream: TcpStream, part: String, mut told: watch::Receiver<(u
     match way {
         Way::Passes => {}
         Way::Closes => return,
+        Way::Waits => drop(other(&mut told, (silences, way)).await),
         Way::Resets => return stream.set_zero_linger().expect("a socket"),
         Way::Babbles => return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap_or_default(),
     }
@@ -229,6 +234,44 @@ async fn a_process_whose_pool_is_stuck_ends_and_one_whose_database_is_away_does_
     relay.turns(Way::Passes);
     timeout(PATIENCE, watched.watch(stuck)).await.expect("it ends");
     drop(held);
+}
+
+/// It is seen to be back by one who connects beside the pool, before the pool has had its turn.
+#[sqlx::test]
+async fn a_process_whose_database_has_just_come_back_does_not_end(db: PgPool) {
+    let relay = Relay::before_postgresql(&db).await;
+    let pool = relay.pool(&db, 2);
+    let watched = Db::from(pool.clone());
+    let held = [pool.acquire().await.expect("one"), pool.acquire().await.expect("the other")];
+    relay.turns(Way::Waits);
+    let comes_back = async {
+        // It has waited in vain for the pool, and asks beside it.
+        pause(Duration::from_secs(4)).await;
+        drop(held);
+        relay.turns(Way::Passes);
+        pause(Duration::from_secs(5)).await;
+    };
+    let stuck = Duration::from_secs(1);
+    tokio::select! {
+        () = watched.watch(stuck) => panic!("the pool is not stuck"),
+        () = comes_back => {}
+    }
+}
+
+#[sqlx::test]
+async fn a_standby_is_lent_to_nobody(db: PgPool) {
+    let name: String = sqlx::query_scalar("select current_database()").fetch_one(&db).await.expect("a name");
+    let sql = |text: String| async { sqlx::raw_sql(AssertSqlSafe(text)).execute(&db).await.expect("done") };
+    sql(format!(
+        "create function public.pg_is_in_recovery() returns boolean language sql as 'select true';
+         alter database \"{name}\" set search_path = public, pg_catalog"
+    ))
+    .await;
+    let clock = Clock::with_wall_ahead(TimeDelta::zero());
+    let service = Db::open(db.connect_options().as_ref().clone(), 2, &clock);
+    assert!(service.acquire().await.is_err(), "it takes no write");
+    sql("drop function public.pg_is_in_recovery()".to_owned()).await;
+    assert!(service.acquire().await.is_ok(), "it was promoted");
 }
 
 #[sqlx::test]

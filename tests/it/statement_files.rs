@@ -326,6 +326,22 @@ async fn the_banks_file_is_read_in_each_of_its_shapes_and_its_lines_explain_its_
     t.finish().await;
 }
 
+/// What stands on every line is a brand's or a company's.
+#[sqlx::test]
+async fn a_file_with_one_id_on_every_line_is_refused(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (head, id) = ("id,reference,product,status,currency,amount,fee,paid_on\n", Uuid::now_v7());
+    let lines = |count: usize| format!("{id},,purchase,paid,ZAR,100,1,2026-03-02T09:00:00Z\n").repeat(count);
+    let refused = upload(&t, &finance, "source=revio&unit=minor", format!("{head}{}", lines(101))).await;
+    assert!(
+        errors(&refused).contains("line 102, id") && errors(&refused).contains("more than 100"),
+        "{}",
+        refused.body
+    );
+    uploaded(&t, &finance, "source=revio&unit=minor", format!("{head}{}", lines(100))).await;
+}
+
 /// A payment that came back fits both ways.
 #[sqlx::test]
 async fn which_way_a_banks_file_goes_is_said_by_its_days_or_not_at_all(db: PgPool) {

@@ -325,7 +325,10 @@ async fn calm(t: &TestApp, random: &mut StdRng, deaths: &Deaths) {
             ids(t, "select id from webhook_logs where state = 'dead' and last_error like 'the body%'").await;
         inbox::dismiss(&t.app, &Actor::system(), &unreadable, "unreadable").await.expect("PostgreSQL answers");
         let dead = ids(t, "select id from webhook_logs where state = 'dead'").await;
-        assert_eq!(inbox::replay(&t.app, &Actor::system(), &dead).await.expect("PostgreSQL answers").len(), dead.len());
+        assert_eq!(
+            inbox::replay(&t.app, &Actor::system(), &dead, None).await.expect("PostgreSQL answers").len(),
+            dead.len()
+        );
         // Nobody's session lives through all of this.
         let staff = [t.staff(Role::Finance).await, t.staff(Role::Admin).await];
         decide(t, random, &staff).await;

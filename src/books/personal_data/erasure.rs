@@ -71,7 +71,7 @@ pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Re
     let done = store::finish(&mut *tx, user_id, by.id, app.clock.now()).await?;
     let erasure = done.ok_or(Error::StaleState)?;
     let entry = Entry::of(&by.actor, "user.erased", "user", user_id);
-    audit::record(app, &mut *tx, entry.with(json!({"requested_by": erasure.requested_by}))).await?;
+    audit::record(app, &mut *tx, entry.with(json!({"requested_by": erasure.requested_by, "note": note}))).await?;
     tx.commit().await?;
     ended.announce(app);
     Ok(Done { erasure, erased: true })

@@ -62,11 +62,12 @@ pub(super) fn settle(
     };
     let fault = |message: String| Err(FieldError::parameter("unit", message));
     let usable = |unit: Unit| match possible(unit) {
-        true => Ok(Settled { unit: Some(unit), is_proved: proved.is_some() }),
+        true => Ok(Settled { unit: Some(unit), is_proved: proved == Some(unit) }),
         false => fault(format!("cannot be {}: a sum would be no whole number of cents", unit.name())),
     };
     match (said.given, proved) {
-        (Some(given), Some(proved)) if given != proved => {
+        // One journal of another sum proves nothing that the file itself denies: it is a difference.
+        (Some(given), Some(proved)) if given != proved && possible(proved) => {
             let proofs = major.max(minor);
             fault(format!(
                 "is not {}: {proofs} lines that we know prove {}, and none is against",

@@ -149,7 +149,7 @@ pub(super) async fn is_booked_by_hand(
 }
 
 /// Whether the transaction that a correction is about, or something of it, was booked since the correction was asked for, of the same sum and in
-/// the same direction; or the contrary was undone.
+/// the same direction; or the contrary was undone; or what came of it was set aside.
 pub(super) async fn is_booked_since(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (select from transactions c join adjustments a on a.transaction_id = c.id
@@ -160,7 +160,12 @@ pub(super) async fn is_booked_since(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::
                              and (way.same and r.completed_at > c.created_at
                                   or not way.same and r.updated_at > c.created_at
                                      and (r.failure_reason = 'provider_undid'
-                                          or r.kind = 'withdrawal' and r.state in ('failed', 'cancelled')))) as "is!""#,
+                                          or r.kind = 'withdrawal' and r.state in ('failed', 'cancelled'))))
+               or exists (select from transactions c join adjustments a on a.transaction_id = c.id
+                            join suspense_items s on s.transaction_id = a.about_id
+                           where c.id = $1 and a.direction = 'credit' and a.item_id is null and s.kind <> 'correction'
+                             and s.amount_minor = c.amount_minor and s.currency = c.currency
+                             and s.booked_at > c.created_at) as "is!""#,
         id
     )
     .fetch_one(db)

@@ -153,7 +153,10 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> 
           where (select unawaited())
          on conflict (id) do update
             set kind = case when o.kind = 'payment' then excluded.kind else o.kind end,
-                transaction_id = coalesce(excluded.transaction_id, o.transaction_id), status = excluded.status,
+                -- A payout is one row's, whoever is answered with it.
+                transaction_id = case when o.kind = 'payout' then coalesce(o.transaction_id, excluded.transaction_id)
+                                      else coalesce(excluded.transaction_id, o.transaction_id) end,
+                status = excluded.status,
                 amount_minor = excluded.amount_minor, fee_minor = excluded.fee_minor, currency = excluded.currency,
                 is_outgoing = excluded.is_outgoing, created_on = coalesce(o.created_on, excluded.created_on),
                 updated_on = coalesce(excluded.updated_on, o.updated_on),

@@ -372,10 +372,12 @@ pub(super) async fn depths(
     query.fetch_all(db).await
 }
 
-/// Older rows that follow from the same one and are not booked yet.
+/// Older rows that follow from the same one and are not booked yet; and whether a chargeback of it was closed by people, and is booked as they
+/// have booked it.
 pub struct OlderSiblings {
     pub due: bool,
     pub held: bool,
+    pub closed: bool,
 }
 
 /// In the order of their ids; but a reversal comes after each chargeback, whatever Revio said of their times. A reversal that is due only
@@ -394,7 +396,9 @@ pub(super) async fn older_siblings(
                select *, case when reverses then greatest(id::text, (select max(id::text) from waiting where kind = 'chargeback'))
                               else id::text end as place from waiting)
            select coalesce(bool_or(o.due_at <= $3 or o.due_at is not null and not o.reverses), false) as "due!",
-                  coalesce(bool_or(o.held_reason is not null), false) as "held!"
+                  coalesce(bool_or(o.held_reason is not null), false) as "held!",
+                  exists (select from transactions where parent_id = $1 and kind = 'chargeback' and state = 'failed'
+                             and failure_reason = 'closed_by_review') as "closed!"
              from placed o join placed me on (o.place, o.reverses, o.id) < (me.place, me.reverses, me.id)
             where me.id = $2"#,
         row.parent_id,

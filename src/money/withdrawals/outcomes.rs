@@ -68,8 +68,13 @@ async fn adopt_executed_but(app: &App, withdrawal: &Transaction, asked: Option<U
             },
             asked => asked?,
         };
-        if !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
-            return adopt(app, withdrawal, &payout).await.map(Some);
+        match &payout.status {
+            PayoutStatus::Initialized | PayoutStatus::Error => {}
+            // What nobody here has executed may as well have ended by such a word.
+            PayoutStatus::Unknown(word) if known.executions == 0 => {
+                return provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await.map(Some);
+            }
+            _ => return adopt(app, withdrawal, &payout).await.map(Some),
         }
     }
     Ok(None)

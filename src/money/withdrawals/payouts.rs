@@ -192,13 +192,15 @@ async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payo
                 transactions::advance(app, withdrawal, failed).await
             }
         },
-        // The ledger has it, as it has what we execute.
-        PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Unknown(_) => {
-            match note_or_hold(app, withdrawal, payout.id).await? {
-                Some(held) => Ok(held),
-                None => adopt(app, withdrawal, payout).await,
-            }
+        // What nobody here has executed may as well have ended by such a word.
+        PayoutStatus::Unknown(ref word) => {
+            provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
         }
+        // The ledger has it, as it has what we execute.
+        PayoutStatus::Pending | PayoutStatus::Success => match note_or_hold(app, withdrawal, payout.id).await? {
+            Some(held) => Ok(held),
+            None => adopt(app, withdrawal, payout).await,
+        },
     }
 }
 
@@ -395,6 +397,9 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
 }
 
 fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
+    if withdrawal.provider.execution_url.is_none() {
+        return false;
+    }
     let created_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at);
     app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
 }

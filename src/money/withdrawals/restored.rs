@@ -6,7 +6,7 @@ use ledger::{Amount, Currency, Leg, Reservation, TransferId, WithdrawalStanding}
 use uuid::Uuid;
 
 use super::booking::{self, LATER_LOOKS};
-use super::outcomes::{IN_FLIGHT_MAX, WINDOW, apply};
+use super::outcomes::{IN_FLIGHT_MAX, apply};
 use crate::app::App;
 use crate::money::evidence;
 use crate::money::safe_mode::{self, LostReservation};
@@ -59,26 +59,28 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
 }
 
 /// `→ submitting`: a payout that the row has forgotten, or forgot that it was to be executed. It is looked up before anything is done, and
-/// never executed by this row again: its window counts as closed.
+/// never executed by this row again: it has no address. A forgotten call may still be on its way, so its window counts from now.
 async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout_id, "the ledger knows of a payout that the row forgot");
     let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
     let provider = Provider {
         id: Some(payout_id),
         status: Some(payout.status.word().to_owned()),
-        execution_url: payout.execution_url.clone(),
-        created_at: Some(app.clock.now() - WINDOW),
+        execution_url: None,
+        created_at: Some(app.clock.now()),
         checkout_url: None,
         expires_at: None,
     };
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
     let submitting = transactions::advance(app, withdrawal, to).await?;
-    // It may have been executed, and nobody knows any more whether it was answered.
-    provider_objects::count_executions(&app.db, &[payout_id]).await?;
-    if payout.status == PayoutStatus::Initialized {
-        return Ok(submitting);
+    // It may have been executed more than once, and nobody knows any more whether that was answered.
+    for _ in 0..2 {
+        provider_objects::count_executions(&app.db, &[payout_id]).await?;
     }
-    apply(app, &submitting, &payout).await
+    match payout.status {
+        PayoutStatus::Initialized | PayoutStatus::Error => Ok(submitting),
+        _ => apply(app, &submitting, &payout).await,
+    }
 }
 
 pub(super) async fn hold_behind(

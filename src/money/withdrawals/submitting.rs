@@ -42,9 +42,6 @@ impl Batch for MarkSubmitting {
 
     async fn run(app: &App, items: &[Submission], lock_wait: LockWait) -> Result<Vec<Result<Marked>>> {
         let mut tx = app.batch_db.begin(lock_wait).await?;
-        if safe_mode::is_on_in(&mut tx).await? {
-            return Ok(items.iter().map(|_| Ok(Marked::SafeMode)).collect());
-        }
         let customers: Vec<Uuid> = items.iter().map(|item| item.withdrawal.user_id).collect();
         let frozen = restrictions::frozen_until_commit(&mut tx, &customers).await?;
         let (mut marked, mut free) = (Vec::with_capacity(items.len()), Vec::new());
@@ -63,6 +60,10 @@ impl Batch for MarkSubmitting {
         let mut moved: HashMap<Uuid, Transaction> = transactions::advance_all_within(app, &mut tx, &free).await?;
         let payouts: Vec<Uuid> = moved.values().filter_map(|row| row.provider.id).collect();
         provider_objects::count_executions(&mut *tx, &payouts).await?;
+        // After all that was waited for.
+        if safe_mode::is_on_in(&mut tx).await? {
+            return Ok(items.iter().map(|_| Ok(Marked::SafeMode)).collect());
+        }
         app.crash.at("batch.before_beginnings")?;
         tx.commit().await?;
         app.crash.at("batch.begun")?;

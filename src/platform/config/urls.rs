@@ -4,6 +4,16 @@ use std::net::IpAddr;
 
 use sqlx::postgres::PgConnectOptions;
 
+use super::Config;
+
+impl Config {
+    /// The path at which the world finds us, without a slash at its end; mostly none.
+    pub fn public_path(&self) -> &str {
+        let (_, place) = self.public_url.split_once("://").unwrap_or_default();
+        place.find('/').and_then(|at| place.get(at..)).unwrap_or_default()
+    }
+}
+
 /// Of the web, and without a password: these URLs are told to others.
 fn web_url(value: &str) -> Result<reqwest::Url, String> {
     let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;

@@ -185,17 +185,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 /// `metadata[key]=value` (OpenAPI's `deepObject`), however often, becomes one parameter that [`deep_object`] reads.
 fn folded(query: &str) -> Cow<'_, str> {
     let key_of = |name: &str| Some(name.strip_prefix(METADATA)?.strip_prefix('[')?.strip_suffix(']')?.to_owned());
-    let (mut plain, mut pairs) = (form_urlencoded::Serializer::new(String::new()), Vec::new());
+    let (mut plain, mut pairs, mut is_bare) = (form_urlencoded::Serializer::new(String::new()), Vec::new(), false);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match key_of(&name) {
             Some(key) => pairs.push((key, value)),
             // How it is handed on is no way to write it.
-            None if name == METADATA => return "metadata=".into(),
+            None if name == METADATA => {
+                is_bare = true;
+                plain.append_pair(METADATA, "");
+            }
             None => _ = plain.append_pair(&name, &value),
         }
     }
-    if pairs.is_empty() {
-        return query.into();
+    match pairs.is_empty() {
+        true if is_bare => return plain.finish().into(),
+        true => return query.into(),
+        false => {}
     }
     plain.append_pair(METADATA, &serde_json::to_string(&pairs).expect("texts are plain data"));
     plain.finish().into()

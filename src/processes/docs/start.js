@@ -1,6 +1,6 @@
 // Tokens stay in this page's memory: they are gone when it is closed. No validator is asked, since that would be somebody else's.
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#api",
   deepLinking: true,
   defaultModelsExpandDepth: 0,

@@ -1,6 +1,7 @@
 //! What an answer of Revio's says, before it is an object: whose word it is, and which statuses are a refusal. Called by `Revio::call` only.
 
 use reqwest::{Response, StatusCode};
+use uuid::Uuid;
 
 use super::error::RevioError;
 use super::{Operation, Result, objects, transport};
@@ -27,6 +28,11 @@ pub(super) fn closed_as_missing<T>(operation: Operation, answer: Result<T>) -> R
         }
         answer => answer,
     }
+}
+
+/// What was made has one.
+pub(super) fn expect_id(id: Uuid) -> Result<()> {
+    if id.is_nil() { Err(RevioError::Unreadable("it was made without an id".into())) } else { Ok(()) }
 }
 
 /// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, a line of a proxy's, or nothing.

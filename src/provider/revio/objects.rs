@@ -343,6 +343,7 @@ impl Payment {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Payout {
+    #[serde(default)]
     pub id: Uuid,
     pub status: PayoutStatus,
     #[serde(default, deserialize_with = "lenient")]

@@ -141,6 +141,7 @@ async fn a_link_has_a_greatest_length_and_what_cannot_be_exported_gets_none(db: 
     for (body, field) in [
         (json!({"format": "csv", "kind": twice}), "kind"),
         (json!({"format": "pdf"}), "format"),
+        (json!({"format": {"csv": null}}), "format"),
         (json!({}), "format"),
         (json!({"format": "csv", "amount_min": "x"}), "amount_min"),
         (json!({"format": "csv", "after": "7"}), "after"),

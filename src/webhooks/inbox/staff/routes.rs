@@ -153,7 +153,7 @@ async fn replay(
     staff: Staff<WebhooksReplay>,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
-    if inbox::replay(&app, &staff.actor, &[id]).await?.is_empty() {
+    if inbox::replay(&app, &staff.actor, &[id], None).await?.is_empty() {
         return Err(Error::NotFound("accepted webhook"));
     }
     let place = located(format_args!("/v1/admin/webhooks/{id}"));
@@ -174,7 +174,7 @@ async fn replay_many(
     if body.ids.is_empty() || body.ids.len() > REPLAY_MAX {
         return Err(Error::field("ids", Wrong::Length(1, REPLAY_MAX, "ids")));
     }
-    let replayed = inbox::replay(&app, &staff.actor, &body.ids).await?;
+    let replayed = inbox::replay(&app, &staff.actor, &body.ids, None).await?;
     let not_found = body.ids.into_iter().filter(|id| !replayed.contains(id)).collect();
     Ok((StatusCode::ACCEPTED, located("/v1/admin/webhooks"), Json(Replayed { replayed, not_found })))
 }
@@ -265,7 +265,7 @@ async fn resolve_dead(
     let more = i64::try_from(found.len()).is_ok_and(|count| count > page::LIMIT_MAX);
     found.truncate(usize::try_from(page::LIMIT_MAX).unwrap_or(usize::MAX));
     let ids = match action {
-        DeadAction::Replay => inbox::replay(&app, &staff.actor, &found).await?,
+        DeadAction::Replay => inbox::replay(&app, &staff.actor, &found, Some(&note)).await?,
         DeadAction::Dismiss => inbox::dismiss(&app, &staff.actor, &found, &note).await?,
     };
     Ok(Json(DeadResolved { ids, more }))

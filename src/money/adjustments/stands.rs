@@ -1,0 +1,75 @@
+//! What people have booked stands for what Revio tells later, and what is booked already is not corrected besides (docs/decisions/055). Whoever is
+//! about to book Revio's word asks here, and so does a correction that begins.
+
+use ledger::{Amount, Leg, TransferId};
+use uuid::Uuid;
+
+use super::{Adjustment, store};
+use crate::app::App;
+use crate::money::provider_objects;
+use crate::money::transactions::{self, Direction, Hold, Kind, State, Transaction};
+use crate::platform::batcher::LockWait;
+use crate::platform::error::Result;
+
+/// Why a row is held that people have booked.
+fn booked_by_hand(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Credit => "people have booked already that the same came in, by a correction or a journal",
+        Direction::Debit => "people have booked already that the same went out, by a correction or a journal",
+    }
+}
+
+/// Those of the rows that a correction is about, or a correction or a journal has ended a break of.
+async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec<(Uuid, ())>> {
+    let found = store::corrected(app.batch_db.of(lock_wait), &rows).await?;
+    Ok(found.into_iter().map(|row| (row, ())).collect())
+}
+
+/// Revio's word on a row may come after people have booked the same by hand: then it is not booked a second time. The row is held for
+/// a person; `None`: there is no such entry, or the ledger has one of the row's own `legs`.
+pub async fn hold_if_corrected(
+    app: &App,
+    row: &Transaction,
+    amount: Amount,
+    direction: Direction,
+    legs: &[Leg],
+) -> Result<Option<Transaction>> {
+    // Of hardly any there is one, so it is asked for with others' rows first.
+    let mut is_corrected = false;
+    for id in [Some(row.id), row.parent_id].into_iter().flatten() {
+        is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
+    }
+    let reason = booked_by_hand(direction);
+    if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), reason).await? {
+        return Ok(None);
+    }
+    if is_recorded(app, row, legs).await? {
+        return Ok(None);
+    }
+    transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some)
+}
+
+/// The same where a journal of the company's has named the very Payment of Revio's that the row is of.
+pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
+    let Some(payment) = row.provider.id else { return Ok(None) };
+    if !provider_objects::is_named(&app.db, payment).await? || is_recorded(app, row, legs).await? {
+        return Ok(None);
+    }
+    transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
+}
+
+/// Whether the ledger has one of these of the row.
+pub async fn is_recorded(app: &App, row: &Transaction, legs: &[Leg]) -> Result<bool> {
+    let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
+    Ok(!app.ledger.lookup(&ids).await?.is_empty())
+}
+
+/// Whether the ledger has credited the very deposit that it is about, whose row does not say so yet: its step has died, or is under way.
+pub(super) async fn is_credited(app: &App, adjustment: &Adjustment) -> Result<bool> {
+    let Some(about) = adjustment.about_id.filter(|_| adjustment.direction == Direction::Credit) else {
+        return Ok(false);
+    };
+    let about = transactions::find(app, about).await?;
+    let is_open = about.kind == Kind::Deposit && about.state != State::Completed;
+    Ok(is_open && about.amount == adjustment.transaction.amount && is_recorded(app, &about, &[Leg::Main]).await?)
+}
