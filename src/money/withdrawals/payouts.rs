@@ -380,7 +380,8 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
     if since < IN_FLIGHT_MAX {
         return transactions::defer(app, withdrawal, IN_FLIGHT_MAX - since).await;
     }
-    if window_is_open(app, withdrawal) {
+    // One that was taken up has no address (`restored`).
+    if window_is_open(app, withdrawal) && withdrawal.provider.execution_url.is_some() {
         if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
             return Ok(waiting);
         }
@@ -397,9 +398,6 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
 }
 
 fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
-    if withdrawal.provider.execution_url.is_none() {
-        return false;
-    }
     let created_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at);
     app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
 }
