@@ -336,6 +336,11 @@ pub async fn count_not_executed(app: &App, payout: Uuid) -> Result<()> {
     Ok(store::count_not_executed(&app.db, payout).await?)
 }
 
+/// A payout that a restored row takes up again may have been executed more than once, and nobody knows any more whether that was answered.
+pub async fn note_forgotten_executions(db: impl PgExecutor<'_>, payout: Uuid) -> Result<()> {
+    Ok(store::note_forgotten_executions(db, payout).await?)
+}
+
 /// Until the SQL transaction ends, nobody else begins to book what these Payments say: neither the item that they give back, nor a journal
 /// that names one.
 pub async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> Result<()> {

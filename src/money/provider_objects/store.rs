@@ -208,6 +208,14 @@ pub(super) async fn count_not_executed(db: impl PgExecutor<'_>, payout: Uuid) ->
     counted.execute(db).await.map(drop)
 }
 
+pub(super) async fn note_forgotten_executions(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
+    let noted = sqlx::query!(
+        "update provider_objects set executions = greatest(executions, refusals + 2) where id = $1",
+        payout
+    );
+    noted.execute(db).await.map(drop)
+}
+
 /// Of one after the other, so that two who want several do not wait for each other.
 pub(super) async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> sqlx::Result<()> {
     let locked = sqlx::query!(

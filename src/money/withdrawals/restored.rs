@@ -72,11 +72,11 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
         expires_at: None,
     };
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
-    let submitting = transactions::advance(app, withdrawal, to).await?;
-    // It may have been executed more than once, and nobody knows any more whether that was answered.
-    for _ in 0..2 {
-        provider_objects::count_executions(&app.db, &[payout_id]).await?;
-    }
+    let mut tx = app.db.begin().await?;
+    let submitting = transactions::advance_within(app, &mut *tx, withdrawal, &to).await?;
+    provider_objects::note_forgotten_executions(&mut *tx, payout_id).await?;
+    tx.commit().await?;
+    transactions::announce(app, withdrawal, &to);
     match payout.status {
         PayoutStatus::Initialized | PayoutStatus::Error => Ok(submitting),
         _ => apply(app, &submitting, &payout).await,
