@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::{body::Body, middleware::Next, response::Response};
 use tracing::Instrument;
 
@@ -100,25 +100,5 @@ fn complete(app: &App, mut response: Response, sent: &Sent<'_>) -> Response {
     }
     let value = HeaderValue::from_str(sent.id).expect("a request id is a plain word");
     response.headers_mut().insert(REQUEST_ID, value);
-    lead_to(app.config.public_path(), response.headers_mut());
     response
-}
-
-/// Behind a path of another page's host, which is taken off before a call reaches us, a path of ours would lead to that page.
-fn lead_to(public_path: &str, headers: &mut HeaderMap) {
-    if public_path.is_empty() {
-        return;
-    }
-    let of = |headers: &HeaderMap, name| Some(headers.get(name)?.to_str().ok()?.to_owned());
-    let location = of(headers, header::LOCATION).filter(|path| path.starts_with('/'));
-    let link = of(headers, header::LINK);
-    let placed = [
-        (header::LOCATION, location.map(|path| format!("{public_path}{path}"))),
-        (header::LINK, link.map(|links| links.replace("</", &format!("<{public_path}/")))),
-    ];
-    for (name, value) in placed {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            headers.insert(name, value);
-        }
-    }
 }

@@ -1,11 +1,11 @@
 //! What every answer tells a browser: show me in no frame, guess no type, keep no copy, run nothing of mine; and which pages of other
-//! origins may read it (CORS). The outermost layer, so failures, refusals, deadlines and panics carry it too. A route that needs
+//! origins may read it (CORS). And where it leads to: as the world finds us. The outermost layer, so failures, refusals, deadlines and panics carry it too. A route that needs
 //! another value sets its own.
 
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::{middleware::Next, response::Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -77,7 +77,27 @@ pub async fn protect(State(app): State<App>, request: Request, next: Next) -> Re
     if app.config.public_url.starts_with("https://") {
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static(HSTS));
     }
+    lead_to(app.config.public_path(), headers);
     response
+}
+
+/// Behind a path of another page's host, which is taken off before a call reaches us, a path of ours would lead to that page.
+fn lead_to(public_path: &str, headers: &mut HeaderMap) {
+    if public_path.is_empty() {
+        return;
+    }
+    let of = |headers: &HeaderMap, name| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    let location = of(headers, header::LOCATION).filter(|path| path.starts_with('/'));
+    let link = of(headers, header::LINK);
+    let placed = [
+        (header::LOCATION, location.map(|path| format!("{public_path}{path}"))),
+        (header::LINK, link.map(|links| links.replace("</", &format!("<{public_path}/")))),
+    ];
+    for (name, value) in placed {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Answers preflights, before anything is counted or checked, and marks the answers that a page of another origin may read:

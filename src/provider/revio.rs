@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use ledger::Amount;
 use prometheus::HistogramVec;
 use reqwest::{Method, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
@@ -29,7 +28,7 @@ use crate::platform::clock::Clock;
 use crate::platform::config::{Config, Deadlines};
 use crate::platform::{rate_limits::Limiter, telemetry::RevioCalls};
 use crate::provider::revio::alone::Alone;
-use crate::provider::revio::answer::{closed_as_missing, read};
+use crate::provider::revio::answer::{closed_as_missing, expect_id, expect_named, expect_reference, expect_sum, read};
 use crate::provider::revio::breaker::{About, Breaker};
 use crate::provider::revio::budget::{Budget, Class};
 use crate::provider::revio::error::slow_down;
@@ -280,7 +279,7 @@ impl Revio {
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
         let payout: Payout = self.send(Method::POST, path, Some(&body), Operation::NewPayout.of(new.reference)).await?;
-        answer::expect_id(payout.id)?;
+        expect_named(payout.id)?;
         expect_reference(&payout.reference, new.reference)?;
         self.expect_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
@@ -446,25 +445,6 @@ impl Revio {
             }
         }
     }
-}
-
-/// Something on the way may have answered with another object, of another customer.
-fn expect_id(answered: Uuid, asked: Uuid) -> Result<()> {
-    if answered == asked { Ok(()) } else { Err(RevioError::Unreadable("another object than was asked for".into())) }
-}
-
-/// The same of one that was just made; where it does not say for whom, its id is believed.
-fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
-    if answered.is_empty() || answered == asked.to_string() {
-        return Ok(());
-    }
-    Err(RevioError::Unreadable("another object than was to be made".into()))
-}
-
-/// A payer is asked for what we asked for, as far as it says for what.
-fn expect_sum(bill: Option<&objects::Bill>, asked: Amount) -> Result<()> {
-    let other = bill.is_some_and(|bill| bill.total.is_another_sum(&bill.currency, asked));
-    if other { Err(RevioError::Unreadable("it asks for another sum than was to be asked for".into())) } else { Ok(()) }
 }
 
 /// In metrics.

@@ -197,12 +197,12 @@ fn folded(query: &str) -> Cow<'_, str> {
             None => _ = plain.append_pair(&name, &value),
         }
     }
-    match pairs.is_empty() {
-        true if is_bare => return plain.finish().into(),
-        true => return query.into(),
-        false => {}
+    if pairs.is_empty() && !is_bare {
+        return query.into();
     }
-    plain.append_pair(METADATA, &serde_json::to_string(&pairs).expect("texts are plain data"));
+    if !pairs.is_empty() {
+        plain.append_pair(METADATA, &serde_json::to_string(&pairs).expect("texts are plain data"));
+    }
     plain.finish().into()
 }
 

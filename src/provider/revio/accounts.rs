@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::answer::expect_id;
 use super::error::slow_down;
 use super::objects::{Figure, lenient};
-use super::{NOTHING, Operation, Result, Revio, RevioError, expect_id, links};
+use super::{NOTHING, Operation, Result, Revio, RevioError, links};
 use crate::platform::clock::DateTime;
 
 /// Far beyond what an account has: whatever has more is not Revio's balance.

@@ -1,5 +1,7 @@
-//! What an answer of Revio's says, before it is an object: whose word it is, and which statuses are a refusal. Called by `Revio::call` only.
+//! What an answer of Revio's says: before it is an object, whose word it is and which statuses are a refusal; and whether the object is what was
+//! asked for. Called by `revio` and `accounts`.
 
+use ledger::Amount;
 use reqwest::{Response, StatusCode};
 use uuid::Uuid;
 
@@ -28,11 +30,6 @@ pub(super) fn closed_as_missing<T>(operation: Operation, answer: Result<T>) -> R
         }
         answer => answer,
     }
-}
-
-/// What was made has one.
-pub(super) fn expect_id(id: Uuid) -> Result<()> {
-    if id.is_nil() { Err(RevioError::Unreadable("it was made without an id".into())) } else { Ok(()) }
 }
 
 /// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, a line of a proxy's, or nothing.
@@ -87,4 +84,28 @@ pub(super) async fn read(
         }
         status => Err(RevioError::Upstream { status: status.as_u16() }),
     }
+}
+
+/// Something on the way may have answered with another object, of another customer.
+pub(super) fn expect_id(answered: Uuid, asked: Uuid) -> Result<()> {
+    if answered == asked { Ok(()) } else { Err(RevioError::Unreadable("another object than was asked for".into())) }
+}
+
+/// What was just made has one.
+pub(super) fn expect_named(id: Uuid) -> Result<()> {
+    if id.is_nil() { Err(RevioError::Unreadable("it was made without an id".into())) } else { Ok(()) }
+}
+
+/// It is for whom it was to be made; where it does not say for whom, its id is believed.
+pub(super) fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
+    if answered.is_empty() || answered == asked.to_string() {
+        return Ok(());
+    }
+    Err(RevioError::Unreadable("another object than was to be made".into()))
+}
+
+/// A payer is asked for what we asked for, as far as it says for what.
+pub(super) fn expect_sum(bill: Option<&objects::Bill>, asked: Amount) -> Result<()> {
+    let other = bill.is_some_and(|bill| bill.total.is_another_sum(&bill.currency, asked));
+    if other { Err(RevioError::Unreadable("it asks for another sum than was to be asked for".into())) } else { Ok(()) }
 }

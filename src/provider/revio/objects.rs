@@ -343,7 +343,7 @@ impl Payment {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Payout {
-    #[serde(default)]
+    #[serde(default)] // Nil where the answer of an execution says no more than its status.
     pub id: Uuid,
     pub status: PayoutStatus,
     #[serde(default, deserialize_with = "lenient")]
