@@ -134,6 +134,8 @@ pub enum FaultKind {
     Empty {
         status: u16,
     },
+    /// The call has its effect, and its answer says no more than the object's status.
+    Terse,
     /// 400: the call is refused and changes nothing.
     Refused,
     RateLimited {
@@ -200,6 +202,7 @@ impl FaultKind {
             | FaultKind::Answer { .. }
             | FaultKind::Text { .. }
             | FaultKind::Blank { .. }
+            | FaultKind::Terse
             | FaultKind::Empty { .. }
             | FaultKind::Refused
             | FaultKind::RateLimited { .. }

@@ -159,17 +159,22 @@ async fn a_chargeback_that_a_journal_has_named_is_not_taken_besides(db: PgPool) 
     assert_eq!((t.balance(&customer).await, won), ((1_000, 0, 1_000), vec!["paid_twice".to_owned()]));
 }
 
+/// A chargeback of 500 of a payment of which no row is known; Revio tells of nothing any more.
+async fn charged_back_untold(t: &TestApp) -> (Uuid, Uuid) {
+    let (reference, currency) = ("by hand".to_owned(), "ZAR".to_owned());
+    let purchase = t.sim.stranger_purchase(&Stranger { reference, amount: 500, currency, ..Stranger::default() });
+    let purchase = purchase.expect("paid");
+    pass(t).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    (purchase, t.sim.charge_back_amount(purchase, 500).expect("paid"))
+}
+
 /// Of a purchase without a row, too, however the Payment's id was typed.
 #[sqlx::test]
 async fn what_a_journal_has_named_is_not_taken_out_of_suspense_besides(db: PgPool) {
     let t = TestApp::new(db).await;
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
-    let (reference, currency) = ("by hand".to_owned(), "ZAR".to_owned());
-    let purchase = t.sim.stranger_purchase(&Stranger { reference, amount: 500, currency, ..Stranger::default() });
-    let purchase = purchase.expect("paid");
-    pass(&t).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    let payment = t.sim.charge_back_amount(purchase, 500).expect("paid");
+    let (purchase, payment) = charged_back_untold(&t).await;
     let mut body = sent_back("chargeback_loss", 500, purchase, payment);
     body["evidence"]["reference"] = json!(payment.to_string().to_uppercase());
     let booked = journals::booked(&t, &maker, &checker, body, "j").await;
@@ -383,16 +388,11 @@ async fn a_file_tells_nothing_new_of_what_an_item_gave_back_and_all_of_what_it_d
     assert_eq!(refused_field(&again), (StatusCode::BAD_REQUEST, json!("evidence.reference")), "{}", again.body);
 }
 
-/// A chargeback of a payment of which no row is known: Revio has not told of it, and a journal that names it waits for its second person.
+/// And a journal that names it waits for its second person.
 async fn charged_back_and_named(db: PgPool) -> (TestApp, Uuid, Answer, Customer) {
     let t = TestApp::new(db).await;
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
-    let (reference, currency) = ("by hand".to_owned(), "ZAR".to_owned());
-    let purchase = t.sim.stranger_purchase(&Stranger { reference, amount: 500, currency, ..Stranger::default() });
-    let purchase = purchase.expect("paid");
-    pass(&t).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    let payment = t.sim.charge_back_amount(purchase, 500).expect("paid");
+    let (purchase, payment) = charged_back_untold(&t).await;
     t.sim.clear_faults();
     let proposed = journals::proposed(&t, &maker, sent_back("chargeback_loss", 500, purchase, payment), "j").await;
     (t, payment, proposed, checker)

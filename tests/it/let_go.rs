@@ -231,3 +231,22 @@ async fn no_payout_begins_after_the_safe_mode_though_it_was_looked_at_before(db:
     tokio::join!(t.drive(), enters);
     assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 0));
 }
+
+/// The SQL transaction in which it begins waits for somebody who has the customer's row, and the safe mode begins meanwhile.
+#[sqlx::test]
+async fn no_payout_begins_after_the_safe_mode_though_it_waited_for_a_lock(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    let mut other = db.begin().await.expect("a transaction");
+    let lock = "select from users where id = $1 for no key update";
+    sqlx::query(lock).bind(customer.id).execute(&mut *other).await.expect("locked");
+    let enters = async {
+        until("it is registered", || payouts(&t, withdrawal) == 1).await;
+        pause(Duration::from_millis(500)).await;
+        safe_mode::enter(&t.app, &t.app.db, Older::Ledger, "the ledger is behind").await.expect("entered");
+        other.commit().await.expect("committed");
+    };
+    tokio::join!(t.drive(), enters);
+    assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 0));
+}

@@ -46,6 +46,24 @@ async fn executions_that_take_effect_late_pay_once_however_late(db: PgPool) {
     t.finish().await;
 }
 
+/// It is answered all the same, and no sign that executions fail: more than a few go on.
+#[sqlx::test]
+async fn an_execution_that_is_answered_by_its_status_alone_is_answered(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Terse));
+    for number in 0..12 {
+        let withdrawal = t.withdraw(&customer, 1_000, &format!("w{number}")).await.id();
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "submitted", "{number}");
+        t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "completed", "{number}");
+    }
+    t.finish().await;
+}
+
 /// Revio's error is the word on the second call; the first one counts yet.
 #[sqlx::test]
 async fn an_error_gives_nothing_back_while_an_earlier_call_may_still_count(db: PgPool) {

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::money::provider_objects;
 use octoco::webhooks::inbox;
 use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings};
 use serde_json::json;
@@ -388,4 +389,21 @@ async fn in_whatever_order_and_how_often_revio_tells_of_its_objects_the_ledger_i
 
 fn id_of(object: &serde_json::Value) -> Uuid {
     object["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
+}
+
+/// Something on the way answers another row with it.
+#[sqlx::test]
+async fn a_payout_is_one_rows_whoever_is_answered_with_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let rows = [t.withdraw(&customer, 1_000, "a").await.id(), t.withdraw(&customer, 1_000, "b").await.id()];
+    t.drive().await;
+    let [one, other] = rows.map(|row| t.payout_of(row));
+    let payout = t.app.revio.payout(one).await.expect("Revio answers");
+    provider_objects::record_payout(&t.app, Some(rows[1]), &payout).await.expect("noted");
+    for (row, payout) in rows.into_iter().zip([one, other]) {
+        let known = provider_objects::payouts_of(&t.app, row).await.expect("PostgreSQL answers");
+        assert_eq!(known.iter().map(|known| known.id).collect::<Vec<_>>(), [payout]);
+    }
+    t.finish().await;
 }

@@ -7,6 +7,8 @@ use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Answer, Customer, TestApp};
 use crate::service_accounts;
@@ -302,5 +304,28 @@ async fn with_a_key_a_body_that_is_too_large_is_refused_where_none_is_taken(db: 
     let path = format!("/v1/admin/users/{}/unfreeze", customer.id);
     let large = act(&t, &finance, &path, "k1", body(&"x".repeat(17_000))).await;
     assert_eq!((large.status, large.code()), (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"));
+    t.finish().await;
+}
+
+/// A machine's is read here, not before it is known who it is.
+#[sqlx::test]
+async fn a_machines_body_that_breaks_off_is_no_large_one(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let account = service_accounts::account(&t, &admin, &["webhook_endpoints.manage"]).await;
+    let (_, key) = service_accounts::key(&t, &admin, account).await;
+    let host = t.url.trim_start_matches("http://");
+    let head = format!(
+        "POST /v1/admin/webhook-endpoints HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nIdempotency-Key: k\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    );
+    let large = format!("{:x}\r\n{}\r\n0\r\n\r\n", 17_000, "x".repeat(17_000));
+    for (sent, told) in [("1\r\n{\r\nzz\r\n", "invalid_json"), (large.as_str(), "payload_too_large")] {
+        let mut stream = TcpStream::connect(host).await.expect("it listens");
+        stream.write_all(format!("{head}{sent}").as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.contains(told), "{answer}");
+    }
     t.finish().await;
 }

@@ -326,6 +326,18 @@ async fn the_banks_file_is_read_in_each_of_its_shapes_and_its_lines_explain_its_
     t.finish().await;
 }
 
+/// A small deposit, and a fixed fee.
+#[sqlx::test]
+async fn a_fee_may_be_more_than_what_came(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let head = "id,reference,product,status,currency,amount,fee,net,paid_on\n";
+    let line = format!("{},,purchase,paid,ZAR,20,30,-10,2026-03-02T09:00:00Z\n", Uuid::now_v7());
+    let balances = "x,,opening balance,,ZAR,100,,,\n,,closing balance,,ZAR,90,,,\n";
+    let told = uploaded(&t, &finance, "source=revio&unit=minor", format!("{head}{line}{balances}")).await;
+    assert_eq!((&told.body["opening_balance"], &told.body["closing_balance"]), (&100.into(), &90.into()));
+}
+
 /// What stands on every line is a brand's or a company's.
 #[sqlx::test]
 async fn a_file_with_one_id_on_every_line_is_refused(db: PgPool) {

@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Frame;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::errors::ApiError;
@@ -42,6 +42,7 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request,
         Some(FaultKind::Answer { status }) => page(status),
         Some(FaultKind::Text { status }) => text(status),
         Some(FaultKind::Blank { status }) => blank(status),
+        Some(FaultKind::Terse) => terse(next.run(request).await).await,
         Some(FaultKind::Empty { status }) => known(status).into_response(),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
         Some(FaultKind::BadGateway(Moment::After)) => {
@@ -136,6 +137,13 @@ fn bad_gateway() -> Response {
 
 fn blank(status: u16) -> Response {
     (known(status), Json(json!({}))).into_response()
+}
+
+async fn terse(response: Response) -> Response {
+    let status = response.status();
+    let whole = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
+    let object: Value = serde_json::from_slice(&whole).unwrap_or_default();
+    (status, Json(json!({"status": object["status"]}))).into_response()
 }
 
 fn known(status: u16) -> StatusCode {

@@ -154,6 +154,8 @@ mod tests {
         let given = |unit| Said { given: Some(unit), before: None };
         assert_eq!(settled(&["1050"], &[1_050], given(Unit::Major)), Ok(Some(Unit::Major)));
         assert!(settled(&["1050", "20000", "300"], &[1_050, 20_000, 300], given(Unit::Major)).is_err());
+        let denied = settled(&["1050", "20000", "300", "5.55"], &[1_050, 20_000, 300], given(Unit::Major));
+        assert_eq!(denied, Ok(Some(Unit::Major)), "the file has half cents then");
         let before = Said { given: None, before: Some(Unit::Minor) };
         assert_eq!(settled(&["1050"], &[], before), Ok(Some(Unit::Minor)));
         assert!(settled(&["10.50"], &[1_050], before).is_err());
