@@ -80,11 +80,14 @@ impl Relay {
 }
 
 async fn relay(mut stream: TcpStream, part: String, mut told: watch::Receiver<(u32, Way)>) {
+    let met = *told.borrow();
+    if met.1 == Way::Waits {
+        other(&mut told, met).await;
+    }
     let (silences, way) = *told.borrow();
     match way {
-        Way::Passes => {}
+        Way::Passes | Way::Waits => {}
         Way::Closes => return,
-        Way::Waits => drop(other(&mut told, (silences, way)).await),
         Way::Resets => return stream.set_zero_linger().expect("a socket"),
         Way::Babbles => return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap_or_default(),
     }
