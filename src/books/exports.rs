@@ -76,6 +76,8 @@ struct Requester {
     admitted: Admitted,
     actor: Actor,
     scope: Scope,
+    /// Whether the file says whose a row is by name.
+    sees_names: bool,
     quota: Quota,
 }
 

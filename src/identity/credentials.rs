@@ -35,7 +35,9 @@ struct Consequence<'a> {
 /// Sends a link to whoever has this e-mail. Nothing of what is done here depends on whether anybody has.
 pub async fn forgot(app: &App, visitor: &Visitor, email: &Email) -> Result<()> {
     visitor.quota.count(app, Class::MailsAsked, &visitor.address).await?;
-    visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.mailbox_bucket())).await?;
+    // By the address itself: whoever makes up others of the same mailbox, which are nobody's, takes nothing from it. What reaches a mailbox
+    // by accounts that nobody has proven is counted when it is sent.
+    visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.bucket())).await?;
     mails::queue(app, &app.db, Kind::PasswordReset, To::Address(email.as_str())).await?;
     count(app, "asked_for");
     Ok(())

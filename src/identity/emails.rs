@@ -14,7 +14,6 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{Caller, Visitor};
-use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
 use crate::identity::users::{self, Email, User};
@@ -114,10 +113,8 @@ async fn change_by_link(app: &App, visitor: &Visitor, token: Option<LinkToken>) 
         return Err(users::spent_link());
     }
     // Somebody else's, maybe, where it was never proven: accounts that move away from one mailbox do not fill it.
-    let may_be_told = user.email_verified_at.is_some() || {
-        let mailbox = format!("changed:{}", mailbox::bucket(&user.email));
-        visitor.quota.has_room(app, Class::MailsTo, &mailbox).await?
-    };
+    let may_be_told =
+        user.email_verified_at.is_some() || mails::may_tell_unproven(app, Kind::EmailChanged, &user.holder()).await?;
     let mut tx = app.db.begin().await?;
     let set = users::lock_password(&mut *tx, &user).await?
         && users::set_email(&mut *tx, &user, &change.new_email, app.clock.now()).await?;

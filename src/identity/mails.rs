@@ -5,7 +5,7 @@
 //! queue ──> pending ──> sent
 //!              ├──> (gone)    nobody has the address
 //!              ├──> dropped   no longer of use: the e-mail was verified, another one asked for, or the password changed, meanwhile; or
-//!              │              news for an address that nobody has proven, whose mailbox got enough
+//!              │              for an address that nobody has proven, whose mailbox got enough
 //!              └──> dead      it is refused for good, after 0, 1, 5, 15 minutes; or its link, or its news, ends before it is there
 //! dead ──> dismissed           a person looked at it, and says why nothing is to become of it
 //! ```
@@ -154,6 +154,11 @@ impl Kind {
                 | Self::EmailTaken
                 | Self::WebhookEndpointDisabled
         )
+    }
+
+    /// Whether it is counted by the mailbox when it is sent. What else reaches one that nobody has proven is counted where it is asked for.
+    fn fills_a_mailbox(self) -> bool {
+        self.is_notice() || self == Self::PasswordReset
     }
 
     /// Whether it brings a link that a new password makes void.
@@ -401,7 +406,8 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
         return Ok("dead");
     }
     // Counted when it is tried for the first time.
-    if kind.is_notice() && !holder.email_verified && !mail.was_tried && !has_room(app, kind, to, &recipient).await? {
+    let is_counted = kind.fills_a_mailbox() && !holder.email_verified && !mail.was_tried;
+    if is_counted && !has_room(app, kind, to, recipient.has_moved_money().then_some(holder.user_id)).await? {
         end(app, mail, State::Dropped, None).await?;
         return Ok("dropped");
     }
@@ -422,14 +428,17 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
     Ok("sent")
 }
 
+/// Whether an address that its user has not proven takes one more of a kind that is counted where it is queued.
+pub async fn may_tell_unproven(app: &App, kind: Kind, holder: &Holder<'_>) -> Result<bool> {
+    let has_moved_money = store::has_moved_money(&app.db, holder.user_id).await?;
+    has_room(app, kind, holder.email, has_moved_money.then_some(holder.user_id)).await
+}
+
 /// Whether the mailbox of an address that nobody has proven, and that may be somebody else's, takes more of a kind: there are as many accounts
 /// as one likes whose addresses reach it, and each has its own news. One with which money has moved is counted by itself: what others open takes
 /// no news from its owner, and such accounts cost something.
-async fn has_room(app: &App, kind: Kind, to: &str, recipient: &store::Recipient) -> Result<bool> {
-    let whose = match recipient.has_moved_money() {
-        true => recipient.holder().user_id.to_string(),
-        false => mailbox::bucket(to),
-    };
+async fn has_room(app: &App, kind: Kind, to: &str, moved_money: Option<Uuid>) -> Result<bool> {
+    let whose = moved_money.map_or_else(|| mailbox::bucket(to), |user_id| user_id.to_string());
     Quota::default().has_room(app, Class::MailsTo, &format!("{}:{whose}", kind.name())).await
 }
 

@@ -184,6 +184,7 @@ async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>) -> Result<Err
 /// Exchanges a refresh token for its successor and a new access token. Of several that came under the name of ours, the one that is.
 /// The caller is not told what is wrong with a token.
 pub async fn refresh(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> Result<SignedIn> {
+    count_call(app, visitor).await?;
     let (token, found) = ours(app, tokens).await?.ok_or(Error::Unauthenticated)?;
     let user = users::find(app, found.user_id).await?;
     let ends_at = end_of(app, &user, found.begun_at, app.clock.now());
@@ -199,6 +200,11 @@ pub async fn refresh(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> R
     };
     app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
     Ok(signed_in(app, user, (found.session_id, ends_at), next))
+}
+
+/// Whoever is signed in does not share what guessers at the same address use up.
+async fn count_call(app: &App, visitor: &Visitor) -> Result<()> {
+    visitor.quota.count(app, Class::Auth, &format!("session:{}", visitor.address)).await
 }
 
 /// The token's successor; none where the token was used too long ago.
@@ -250,6 +256,7 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
 
 /// Ends the sessions that refresh tokens belong to, and that of the access token; nothing happens if there is none.
 pub async fn logout(app: &App, visitor: &Visitor, tokens: &[RefreshToken], access: Option<&Claims>) -> Result<()> {
+    count_call(app, visitor).await?;
     if let Some(Claims { sub, sid, .. }) = access {
         let actor = Actor::user(*sub, None, visitor.origin.clone());
         end(app, &actor, &SessionOf { id: *sid, user_id: *sub }, Ending::LoggedOut).await?;

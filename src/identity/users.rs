@@ -119,13 +119,14 @@ pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result
     // for, and how often an address was tried would say whether it is new.
     let taken = store::find_by_email(&app.db, &user.email).await?.is_some();
     let may_address = Quota::default().has_room(app, Class::MailsTo, if taken { &of_taken } else { &of_new }).await?;
-    let may_mail = visitor.quota.has_room(app, Class::MailsAsked, &visitor.address).await? && may_address;
+    let may_ask = visitor.quota.has_room(app, Class::MailsAsked, &visitor.address).await?;
     let mut tx = app.db.begin().await?;
     let (kind, to) = match store::insert(&mut *tx, &user).await? {
         true => (Kind::EmailVerification, To::User(user.id)),
         false => (Kind::EmailTaken, To::Address(&user.email)),
     };
-    if may_mail {
+    // Its owner is told of the try however many mails were asked for from there: signing in then tells whose address is new.
+    if may_address && (may_ask || kind == Kind::EmailTaken) {
         mails::queue(app, &mut *tx, kind, to).await?;
     }
     tx.commit().await?;

@@ -235,8 +235,9 @@ impl Revio {
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
         let (path, body) = (self.path(&["purchases"]), new.body(self.brand_id));
-        let purchase: Purchase =
-            self.send(Method::POST, path, Some(&body), Operation::NewPurchase.of(new.reference)).await?;
+        let call = Operation::NewPurchase.of(new.reference);
+        let made = self.send(Method::POST, path, Some(&body), call).await;
+        let purchase: Purchase = self.alone.unless_lost(call, made, self.clock.now())?;
         expect_reference(&purchase.reference, new.reference)?;
         self.expect_ours(purchase.is_test, purchase.brand_id)?;
         expect_sum(purchase.bill.as_ref(), new.amount)?;
@@ -249,8 +250,10 @@ impl Revio {
     /// `GET /purchases/{id}/`: the truth about a deposit.
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string()]);
-        let purchase: Purchase = self.send(Method::GET, path, NOTHING, Operation::Purchase.of(id)).await?;
-        expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
+        let call = Operation::Purchase.of(id);
+        let told = self.send(Method::GET, path, NOTHING, call).await;
+        let told = told.and_then(|purchase: Purchase| expect_id(purchase.id, id).map(|()| purchase));
+        Ok(self.without_false_link(self.alone.unless_lost(call, told, self.clock.now())?))
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
@@ -278,8 +281,10 @@ impl Revio {
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
-        let payout: Payout = self.send(Method::POST, path, Some(&body), Operation::NewPayout.of(new.reference)).await?;
-        expect_named(payout.id)?;
+        let call = Operation::NewPayout.of(new.reference);
+        let made = self.send(Method::POST, path, Some(&body), call).await;
+        let made = made.and_then(|payout: Payout| expect_named(payout.id).map(|()| payout));
+        let payout = self.alone.unless_lost(call, made, self.clock.now())?;
         expect_reference(&payout.reference, new.reference)?;
         self.expect_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
@@ -303,8 +308,10 @@ impl Revio {
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         let path = self.path(&["payouts", &id.to_string()]);
-        let mut payout: Payout = self.send(Method::GET, path, NOTHING, Operation::Payout.of(id)).await?;
-        expect_id(payout.id, id)?;
+        let call = Operation::Payout.of(id);
+        let told = self.send(Method::GET, path, NOTHING, call).await;
+        let told = told.and_then(|payout: Payout| expect_id(payout.id, id).map(|()| payout));
+        let mut payout = self.alone.unless_lost(call, told, self.clock.now())?;
         payout.execution_url = payout.execution_url.filter(|link| links::execution(&self.base_url, link).is_some());
         Ok(payout)
     }

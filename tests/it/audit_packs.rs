@@ -129,6 +129,13 @@ async fn a_month_of_the_log_is_a_file_that_proves_itself(db: PgPool) {
     assert!(matches!(verdict, ChainCheck::Intact { .. }), "{verdict:?}");
     let on_record = log(&t, &finance, "action=audit.pack_taken").await;
     assert_eq!(on_record[0]["after"]["sha256"], json!(hex::encode(sha256)));
+    // A day of it by itself.
+    let day = &file[file.find(r#""at":""#).expect("an entry")..][6..16];
+    let (_, of_day) = taken(&t, &finance, day).await;
+    let Ok(ChainCheck::Intact { head: of_day_head, .. }) = checked(&of_day) else { panic!("{of_day}") };
+    assert_eq!((of_day_head, of_day.lines().count()), (head.clone(), file.lines().count()));
+    assert_eq!(t.get(&finance, "/v1/admin/audit/packs/2026-02-28").await.code(), "not_found");
+    assert_eq!(t.get(&finance, "/v1/admin/audit/packs/2026-02-30").await.code(), "invalid_request");
     t.advance(TimeDelta::days(30));
     let finance = t.staff(Role::Finance).await;
     let (_, april) = taken(&t, &finance, "2026-04").await;

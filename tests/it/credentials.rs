@@ -299,6 +299,30 @@ async fn forgetting_floods_neither_one_mailbox_nor_many(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn nobody_uses_up_the_links_of_a_person_by_made_up_addresses_of_the_same_mailbox(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let customer = t.customer().await;
+    let (local, domain) = customer.email.split_once('@').expect("an e-mail");
+    let tagged = format!("{local}+octoco@{domain}");
+    let body = json!({"email": tagged, "password": PASSWORD, "full_name": "Anna"});
+    let headers = [("X-Forwarded-For", &*somewhere())];
+    t.send(Method::POST, "/v1/auth/register", None, &headers, Some(body)).await;
+    let verified = "update users set email_verified_at = created_at where email = $1";
+    sqlx::query(verified).bind(&tagged).execute(&t.app.db).await.expect("a user");
+    for index in 0..12 {
+        let asked = forgot(&t, &format!("{local}+{index}@{domain}")).await;
+        assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    }
+    t.drive().await;
+    for email in [&customer.email, &tagged] {
+        assert_eq!(forgot(&t, email).await.status, StatusCode::ACCEPTED, "{email}");
+        t.drive().await;
+        t.mailbox.newest(email, "new password");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn somebody_slowed_down_by_guesses_gets_in_by_a_reset(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let customer = t.customer().await;

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use octoco::identity::sessions;
 use octoco::platform::access;
+use octoco::platform::rate_limits::{Answer as VelocityLimit, Class};
 use reqwest::{Method, StatusCode, header::HeaderValue};
 use serde_json::json;
 use sqlx::PgPool;
@@ -138,6 +139,24 @@ async fn two_tabs_that_refresh_at_once_get_the_same_successor(db: PgPool) {
     t.advance(TimeDelta::seconds(11));
     assert_eq!(refresh(&t, &first).await.status, StatusCode::UNAUTHORIZED, "no tab is so late");
     assert_eq!(refresh(&t, &cookie(&third)).await.status, StatusCode::UNAUTHORIZED);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn whoever_is_signed_in_goes_on_beside_guessers_at_the_same_address(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")]).await;
+    let customer = t.customer().await;
+    let from = format!("2001:db8:{:x}:{:x}::7", rand::random::<u16>(), rand::random::<u16>());
+    let headers = [("X-Forwarded-For", &*from)];
+    let body = json!({"email": customer.email, "password": PASSWORD});
+    let login = t.send(Method::POST, "/v1/auth/login", None, &headers, Some(body)).await;
+    while matches!(t.app.limiter.check(Class::Auth, &from).await, VelocityLimit::Allowed(..)) {}
+    let cookie = cookie(&login);
+    for path in ["/v1/auth/refresh", "/v1/auth/logout"] {
+        let headers = [("X-Forwarded-For", &*from), ("Cookie", &*cookie)];
+        let answer = t.send(Method::POST, path, None, &headers, None).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.body);
+    }
     t.finish().await;
 }
 

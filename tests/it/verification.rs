@@ -173,6 +173,10 @@ async fn registering_has_no_mails_sent_without_end(db: PgPool) {
     assert_eq!(t.mailbox.to(&elsewhere).len(), 1);
     let email = register(&from).await;
     assert_eq!(t.mailbox.to(&email).len(), 0, "too many were asked for from there");
+    let body = json!({"email": elsewhere, "password": PASSWORD, "full_name": "Anna"});
+    t.send(Method::POST, "/v1/auth/register", None, &[("X-Forwarded-For", &from)], Some(body)).await;
+    t.drive().await;
+    t.mailbox.newest(&elsewhere, "You have an account already");
     let login = t.login(&email, PASSWORD).await;
     let token = login.body["access_token"].as_str().expect("a token");
     let asked = t.send(Method::POST, "/v1/auth/verify-email/resend", Some(token), &[], None).await;

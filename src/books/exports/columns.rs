@@ -71,7 +71,7 @@ const BOOKED: &[Column] = &[
 ];
 const STAFF_BOOKED: &[Column] = &[
     ("provider_fee", |entry, _| integer(entry.booked.provider_fee)),
-    ("customer", |entry, _| text(Some(&entry.booked.customer))),
+    ("customer", |entry, _| text(entry.booked.customer.as_ref())),
 ];
 
 fn of(scope: Scope) -> impl Iterator<Item = &'static Column> {

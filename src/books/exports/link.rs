@@ -21,7 +21,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::Visitor;
 use crate::identity::staff::{self, Admitted};
 use crate::platform::error::{Error, Result};
-use crate::platform::permissions::TransactionsRead;
+use crate::platform::permissions::{TransactionsRead, UsersRead};
 use crate::platform::{clock::DateTime, encryption::Encrypted, tokens::Purpose};
 
 const LIFE: TimeDelta = TimeDelta::minutes(15);
@@ -79,12 +79,13 @@ pub(super) async fn follow(
     if all && staff::may::<TransactionsRead>(app, &standing).is_err() {
         return Err(wrong());
     }
+    let sees_names = all && staff::may::<UsersRead>(app, &standing).is_ok();
     let actor = Actor::user(user_id, Some(standing.role), origin);
     let (admitted, scope) = match all {
         true => (Admitted::person::<TransactionsRead>(user_id, session_id), Scope::All),
         false => (Admitted::owner(user_id, session_id), Scope::Own(user_id)),
     };
-    Ok((Requester { admitted, actor, scope, quota }, request, id))
+    Ok((Requester { admitted, actor, scope, sees_names, quota }, request, id))
 }
 
 fn encrypt(app: &App, id: Uuid, content: &Content) -> Result<String> {

@@ -22,9 +22,9 @@ pub(super) struct Entry {
     pub(super) booked: Booked,
 }
 
-pub(super) async fn of(app: &App, rows: Vec<Transaction>) -> Result<Vec<Entry>> {
+pub(super) async fn of(app: &App, rows: Vec<Transaction>, with_names: bool) -> Result<Vec<Entry>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    let booked = store::booked(&app.db, &ids).await?;
+    let booked = store::booked(&app.db, &ids, with_names).await?;
     if booked.len() != rows.len() {
         return Err(Error::internal("a row of an export is gone"));
     }
@@ -81,5 +81,6 @@ struct StaffMore {
     #[serde(flatten)]
     more: More,
     provider_fee: Option<i64>,
-    customer: String,
+    /// For whoever may see customers.
+    customer: Option<String>,
 }

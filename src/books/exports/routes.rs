@@ -17,7 +17,8 @@ use crate::identity::staff::Staff;
 use crate::money::transactions::{NewMetadata, metadata};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Json, Query, download::streamed, located};
-use crate::platform::{permissions::TransactionsRead, problems::Problems};
+use crate::platform::permissions::{TransactionsRead, UsersRead};
+use crate::platform::problems::Problems;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -114,6 +115,7 @@ impl From<Caller> for Requester {
             admitted: (&caller).into(),
             actor: caller.actor(),
             scope: Scope::Own(caller.user_id),
+            sees_names: false,
             quota: caller.quota,
         }
     }
@@ -121,7 +123,8 @@ impl From<Caller> for Requester {
 
 impl From<Staff<TransactionsRead>> for Requester {
     fn from(staff: Staff<TransactionsRead>) -> Self {
-        Self { admitted: (&staff).into(), actor: staff.actor, scope: Scope::All, quota: staff.quota }
+        let sees_names = staff.has::<UsersRead>();
+        Self { admitted: (&staff).into(), actor: staff.actor, scope: Scope::All, sees_names, quota: staff.quota }
     }
 }
 
@@ -150,7 +153,7 @@ async fn stream_own(State(app): State<App>, caller: Caller, Query(request): Quer
 
 /// Export everybody's transactions
 ///
-/// As `GET /v1/transactions/export`, with what staff see of each row. Needs `transactions.read`. Audited.
+/// As `GET /v1/transactions/export`, with what staff see of each row; customers' names only with `users.read`. Needs `transactions.read`. Audited.
 #[utoipa::path(get, path = "/v1/admin/transactions/export", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(Request, FilterQuery, StaffQuery),
     responses((status = 200, description = "The file", headers(("Accept-Ranges" = String, description = "`none`")), content(

@@ -18,16 +18,16 @@ pub(super) struct Booked {
     pub(super) provider_fee: Option<i64>,
     pub(super) bank_name: Option<String>,
     pub(super) last_four: Option<String>,
-    pub(super) customer: String,
+    pub(super) customer: Option<String>,
 }
 
 /// Of each row, in the order of the ids. The transfers of a row are those whose ids begin as its own does.
-pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Booked>> {
+pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid], with_names: bool) -> sqlx::Result<Vec<Booked>> {
     let query = sqlx::query_as!(
         Booked,
         // Spelled out: `ledger_time` and `reporting.day` are not made part of the statement, but called for each row.
         r#"select l.first as booked_at, (l.first at time zone z.time_zone)::date as booking_date, l.fee, l.provider_fee,
-                  t.destination_bank as bank_name, t.destination_last_four as last_four, u.full_name as customer
+                  t.destination_bank as bank_name, t.destination_last_four as last_four, case when $4 then u.full_name end as customer
              from unnest($1::uuid[]) with ordinality as asked (id, place)
              join transactions t on t.id = asked.id
              join users u on u.id = t.user_id
@@ -43,6 +43,7 @@ pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Resul
         ids,
         i32::from(TransferCode::Fee.code()),
         i32::from(TransferCode::ProviderFee.code()),
+        with_names,
     );
     query.fetch_all(db).await
 }

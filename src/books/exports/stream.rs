@@ -141,7 +141,7 @@ impl Streaming {
                 None => Ok(None),
             }
         };
-        let (next, page) = future::try_join(next, more::of(&self.app, rows)).await?;
+        let (next, page) = future::try_join(next, more::of(&self.app, rows, self.who.sees_names)).await?;
         self.rows = next;
         Ok(Some(page))
     }

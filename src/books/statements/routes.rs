@@ -19,7 +19,8 @@ use crate::identity::users::{self, User};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::download::{Parts, Tag, streamed, unchanged};
 use crate::platform::http::{Asked, Download, Fields, Path, Query};
-use crate::platform::{permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
+use crate::platform::permissions::{TransactionsRead, UsersRead};
+use crate::platform::{problems::Problems, text_enum::text_enum};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(own)).routes(routes!(of_user))
@@ -88,12 +89,13 @@ async fn own(
     asked: Asked,
 ) -> Result<Response> {
     let user = users::find(&app, caller.user_id).await?;
-    answer(app, (&caller).into(), user, query, &asked).await
+    let wanted = query.parse(&app, user.id)?;
+    answer(app, (&caller).into(), user, wanted, &asked).await
 }
 
 /// A customer's statement
 ///
-/// The same as the customer's own, to the byte.
+/// The same as the customer's own, to the byte. Needs `transactions.read`, and as PDF, which names the customer, `users.read` too.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/statements", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(("id" = Uuid, Path), StatementQuery),
     responses((status = 200, content((Statement = "application/json"), (String = "text/csv"), (Vec<u8> = "application/pdf"))),
@@ -106,11 +108,20 @@ async fn of_user(
     asked: Asked,
 ) -> Result<Response> {
     let user = users::find(&app, id).await?;
-    answer(app, (&staff).into(), user, query, &asked).await
+    let wanted = query.parse(&app, user.id)?;
+    if wanted.1 == Format::Pdf {
+        staff.also::<UsersRead>(&app).await?;
+    }
+    answer(app, (&staff).into(), user, wanted, &asked).await
 }
 
-async fn answer(app: App, admitted: Admitted, user: User, query: StatementQuery, asked: &Asked) -> Result<Response> {
-    let (request, format) = query.parse(&app, user.id)?;
+async fn answer(
+    app: App,
+    admitted: Admitted,
+    user: User,
+    (request, format): (Request, Format),
+    asked: &Asked,
+) -> Result<Response> {
     if format == Format::Csv {
         let reader = Reader::open(&app, request).await?;
         // Weak: the layout of the file is not part of it.

@@ -1,4 +1,4 @@
-//! A month of the log as a file that can be checked without the service: JSON lines, each of them a [`Line`].
+//! A month of the log, or a day of one that is too long, as a file that can be checked without the service: JSON lines, each of them a [`Line`].
 //!
 //! ```text
 //! manifest   the month, the first and the last link, the link before the first
@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use chrono::{Months, NaiveDate, NaiveTime};
+use chrono::{Days, Months, NaiveDate, NaiveTime};
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -46,28 +46,40 @@ static MAKING: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// In UTC.
 #[derive(Debug, Clone, Copy)]
-pub struct Month(NaiveDate);
+pub enum Period {
+    /// By its first day.
+    Month(NaiveDate),
+    Day(NaiveDate),
+}
 
-impl FromStr for Month {
+impl FromStr for Period {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let date = fields::day(&format!("{text}-01"));
-        let wrong = || Error::parameter("month", Wrong::Format("must be a month as in 2026-03"));
-        date.filter(|_| text.starts_with("20")).map(Self).ok_or_else(wrong)
+        let month = fields::day(&format!("{text}-01")).map(Self::Month);
+        let period = month.or_else(|| fields::day(text).map(Self::Day));
+        let wrong =
+            || Error::parameter("month", Wrong::Format("must be a month as in 2026-03, or a day as in 2026-03-07"));
+        period.filter(|_| text.starts_with("20")).ok_or_else(wrong)
     }
 }
 
-impl fmt::Display for Month {
+impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.format("%Y-%m"))
+        match self {
+            Self::Month(first) => write!(f, "{}", first.format("%Y-%m")),
+            Self::Day(day) => write!(f, "{day}"),
+        }
     }
 }
 
-impl Month {
+impl Period {
     fn times(&self) -> (DateTime, DateTime) {
         let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
-        (midnight(self.0), midnight(self.0 + Months::new(1)))
+        match *self {
+            Self::Month(first) => (midnight(first), midnight(first + Months::new(1))),
+            Self::Day(day) => (midnight(day), midnight(day + Days::new(1))),
+        }
     }
 }
 
@@ -86,6 +98,7 @@ pub enum Line {
 pub struct Manifest {
     /// Of this layout.
     version: u8,
+    /// Or a day of it, as `2026-03-07`.
     #[schema(example = "2026-03")]
     month: String,
     /// Of the first link, and of the last.
@@ -198,22 +211,22 @@ enum Stage {
     Over,
 }
 
-/// Reads the month once: how long the file is and what its hash is, on the record.
+/// Reads the period once: how long the file is and what its hash is, on the record.
 ///
 /// # Errors
-/// [`Error::Invalid`] while the month is not over; [`Error::NotFound`] when nothing happened in it; [`Error::TooBroad`].
-pub async fn begin(app: &App, actor: &Actor, month: &Month) -> Result<Pack> {
-    let (from, to) = month.times();
+/// [`Error::Invalid`] while it is not over; [`Error::NotFound`] when nothing happened in it; [`Error::TooBroad`].
+pub async fn begin(app: &App, actor: &Actor, period: &Period) -> Result<Pack> {
+    let (from, to) = period.times();
     if app.clock.now() < to {
         return Err(Error::parameter("month", "is not over yet"));
     }
     let turn = MAKING.try_acquire().map_err(|_| Error::TooMany { retry_after_secs: RETRY_SECS })?;
     while seal(app).await? {}
     if store::is_unsealed_before(&app.db, to).await? {
-        return Err(Error::unavailable("rows of the month are being chained"));
+        return Err(Error::unavailable("rows of it are being chained"));
     }
     let span = store::span(&app.db, (from, to)).await?;
-    let (first, last) = span.ok_or(Error::NotFound("entry of this month"))?;
+    let (first, last) = span.ok_or(Error::NotFound("entry of this time"))?;
     let entries = last.saturating_sub(first).saturating_add(1);
     if entries > LINKS_MAX {
         return Err(Error::TooBroad);
@@ -222,7 +235,7 @@ pub async fn begin(app: &App, actor: &Actor, month: &Month) -> Result<Pack> {
         store::link_at(&app.db, first.saturating_sub(1)).await?.map_or_else(Head::start, |link| Head::at(&link));
     let head = store::link_at(&app.db, last).await?.map(|link| Head::at(&link));
     let head = head.ok_or_else(|| Error::internal("a link of the audit log is gone"))?;
-    let (month_text, before_text, head_text) = (month.to_string(), before.to_string(), head.to_string());
+    let (month_text, before_text, head_text) = (period.to_string(), before.to_string(), head.to_string());
     let manifest =
         Manifest { version: 1, month: month_text, first, last, entries, before: before_text, head: head_text };
     let mut looking = Writing::new(manifest.clone(), before.clone(), None);
@@ -234,7 +247,7 @@ pub async fn begin(app: &App, actor: &Actor, month: &Month) -> Result<Pack> {
     }
     let sha256 = whole.finish().as_ref().to_vec();
     let what = json!({"first": first, "last": last, "sha256": hex::encode(&sha256)});
-    record(app, &app.db, Entry::of(actor, "audit.pack_taken", "audit", month).with(what)).await?;
+    record(app, &app.db, Entry::of(actor, "audit.pack_taken", "audit", period).with(what)).await?;
     Ok(Pack { first, head, bytes, sha256, writing: Writing::new(manifest, before, Some(turn)) })
 }
 

@@ -144,6 +144,14 @@ pub(super) async fn recipients(db: impl PgExecutor<'_>, mails: &[Uuid]) -> sqlx:
     query.fetch_all(db).await
 }
 
+pub(super) async fn has_moved_money(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"select exists (select from transactions where user_id = $1 and state = 'completed') as "has!""#,
+        user_id
+    );
+    query.fetch_one(db).await
+}
+
 /// An address that is nobody's is not kept.
 pub(super) async fn forget(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from mails where id = $1 and state = 'pending'", id).execute(db).await?;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
-use crate::identity::caller::{AccessToken, Caller, UncountedVisitor, Visitor};
+use crate::identity::caller::{AccessToken, Caller, UncountedVisitor};
 use crate::identity::cookies::{Cookie, SameSite};
 use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
@@ -116,7 +116,7 @@ async fn login(
 async fn refresh(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: Visitor,
+    UncountedVisitor(visitor): UncountedVisitor,
     headers: HeaderMap,
 ) -> Result<WithCookies<Json<TokenView>>> {
     let signed_in = super::refresh(&app, &visitor, &received(&app, &headers)).await?;
@@ -133,7 +133,7 @@ async fn refresh(
 async fn logout(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: Visitor,
+    UncountedVisitor(visitor): UncountedVisitor,
     access: AccessToken,
     headers: HeaderMap,
 ) -> Result<WithCookies<StatusCode>> {

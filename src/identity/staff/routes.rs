@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::audit::pack::{self, Month};
+use crate::identity::audit::pack::{self, Period};
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::{Admitted, Staff};
 use crate::platform::error::{Error, Result, Wrong};
@@ -89,22 +89,23 @@ async fn audit_log(
 /// A month of the log as a file
 ///
 /// JSON lines: first what the file holds (`manifest`), then every link of the chain with its entry, in the order of the chain, and at the
-/// end the hash of all before (`trailer`); a file without one broke off. Only of a month that is over. `octoco audit verify-pack` computes
+/// end the hash of all before (`trailer`); a file without one broke off. Only of a month that is over, or of one day (`2026-03-07`) where the
+/// month is too long for a file. `octoco audit verify-pack` computes
 /// each link again, without the service. Needs `audit.export`. Audited, with the hash.
 #[utoipa::path(get, path = "/v1/admin/audit/packs/{month}", tag = "staff", security(("bearer" = ["audit.export"])),
-    params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])$")),
+    params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])(-[0-9]{2})?$")),
     responses((status = 200, description = "The file", content((String = "application/jsonl")), headers(
             ("Repr-Digest" = String, description = "RFC 9530: `sha-256=:` and the base64 of the SHA-256 of the file, `:`"),
             ("Audit-Positions" = String, description = "The first and the last link, as `1-4711`"),
             ("Audit-Head" = String, description = "The last link, as `octoco audit verify --head` takes it"))),
-        (status = 422, description = "`query_too_broad`: the month has more than a million entries"), Problems))]
+        (status = 422, description = "`query_too_broad`: it has more than a million entries, of a month take its days"), Problems))]
 async fn audit_pack(State(app): State<App>, staff: Staff<AuditExport>, Path(month): Path<String>) -> Result<Response> {
-    let month: Month = month.parse()?;
-    let pack = pack::begin(&app, &staff.actor, &month).await?;
+    let period: Period = month.parse()?;
+    let pack = pack::begin(&app, &staff.actor, &period).await?;
     let value = |text: String| HeaderValue::try_from(text).map_err(Error::internal);
     let headers = [
         (header::CONTENT_TYPE, value("application/jsonl".to_owned())?),
-        (header::CONTENT_DISPOSITION, value(format!("attachment; filename=\"audit-{month}.jsonl\""))?),
+        (header::CONTENT_DISPOSITION, value(format!("attachment; filename=\"audit-{period}.jsonl\""))?),
         (header::CONTENT_LENGTH, value(pack.bytes.to_string())?),
         (
             header::HeaderName::from_static("repr-digest"),

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use super::{export, fetch, sheet, text};
 use crate::harness::TestApp;
+use crate::service_accounts::{account, key};
 
 #[sqlx::test]
 async fn a_file_says_what_was_booked_who_was_on_the_other_side_and_to_staff_whose_it_is(db: PgPool) {
@@ -67,5 +68,26 @@ async fn a_file_says_what_was_booked_who_was_on_the_other_side_and_to_staff_whos
     let days = (day.parse::<chrono::NaiveDate>().expect("a day") - first).num_days();
     assert_eq!(shown.as_f64(), f64::from(i32::try_from(days).expect("few")));
     assert_eq!((cell("provider_fee"), cell("customer").to_string()), (Data::Float(37.0), "Thandi Nkosi".to_owned()));
+    t.finish().await;
+}
+
+/// A machine that may read transactions is not one that may see customers.
+#[sqlx::test]
+async fn names_are_for_whoever_may_see_customers(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, admin) = (t.customer().await, t.staff(Role::Admin).await);
+    t.deposit(&customer, 500, "d1").await;
+    for (scopes, named) in [(&["transactions.read"][..], false), (&["transactions.read", "users.read"], true)] {
+        let (_, key) = key(&t, &admin, account(&t, &admin, scopes).await).await;
+        for format in ["csv", "jsonl"] {
+            let file = fetch(&t, Some(&key), &format!("/v1/admin/transactions/export?format={format}")).await;
+            assert_eq!(text(&file.bytes).contains("Thandi Nkosi"), named, "{format}: {}", text(&file.bytes));
+        }
+        let statement = format!("/v1/admin/users/{}/statements?currency=ZAR&from=2026-01-01", customer.id);
+        for (format, status) in [("json", 200), ("csv", 200), ("pdf", if named { 200 } else { 403 })] {
+            let answer = fetch(&t, Some(&key), &format!("{statement}&format={format}")).await;
+            assert_eq!(answer.status.as_u16(), status, "{format}");
+        }
+    }
     t.finish().await;
 }
