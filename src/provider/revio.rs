@@ -250,10 +250,13 @@ impl Revio {
     /// `GET /purchases/{id}/`: the truth about a deposit.
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string()]);
-        let call = Operation::Purchase.of(id);
-        let told = self.send(Method::GET, path, NOTHING, call).await;
-        let told = told.and_then(|purchase: Purchase| expect_id(purchase.id, id).map(|()| purchase));
-        Ok(self.without_false_link(self.alone.unless_lost(call, told, self.clock.now())?))
+        let purchase: Purchase = self.send(Method::GET, path, NOTHING, Operation::Purchase.of(id)).await?;
+        expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
+    }
+
+    /// The same of one that is some row's: where most of those are not known, no row is to blame.
+    pub async fn own_purchase(&self, id: Uuid) -> Result<Purchase> {
+        self.alone.unless_lost(Operation::Purchase.of(id), self.purchase(id).await, self.clock.now())
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
@@ -308,12 +311,15 @@ impl Revio {
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         let path = self.path(&["payouts", &id.to_string()]);
-        let call = Operation::Payout.of(id);
-        let told = self.send(Method::GET, path, NOTHING, call).await;
-        let told = told.and_then(|payout: Payout| expect_id(payout.id, id).map(|()| payout));
-        let mut payout = self.alone.unless_lost(call, told, self.clock.now())?;
+        let mut payout: Payout = self.send(Method::GET, path, NOTHING, Operation::Payout.of(id)).await?;
+        expect_id(payout.id, id)?;
         payout.execution_url = payout.execution_url.filter(|link| links::execution(&self.base_url, link).is_some());
         Ok(payout)
+    }
+
+    /// The same of one that is some row's.
+    pub async fn own_payout(&self, id: Uuid) -> Result<Payout> {
+        self.alone.unless_lost(Operation::Payout.of(id), self.payout(id).await, self.clock.now())
     }
 
     /// Whether an object says that it is of another mode or brand: no money of ours moves by it. What it does not say is no contradiction.

@@ -97,6 +97,13 @@ impl RevioError {
         !matches!(self, Self::Transport(_) | Self::Paused(_) | Self::NoPlace(_) | Self::RateLimited { .. })
     }
 
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::LostMemory(error) => error.is_not_found(),
+            error => matches!(error, Self::NotFound),
+        }
+    }
+
     /// Whether an answer came, and nothing of the object in it.
     pub(super) fn says_nothing(&self, is_new: bool) -> bool {
         matches!(self, Self::Unreadable(_)) || !is_new && matches!(self, Self::NotFound | Self::Rejected { .. })
