@@ -4,8 +4,8 @@
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 
-/// Redis need not know whose it is. The mailbox's own address is counted apart from all others that reach it: nobody uses up what its owner
-/// may be sent by making up others.
+/// Redis need not know whose it is. The mailbox's own address, as `mailbox` makes it, is counted apart from all others that reach it: nobody uses
+/// up what its owner may be sent by making up others.
 pub fn bucket(email: &str) -> String {
     let mailbox = mailbox(email);
     if mailbox == email { hashed(email) } else { format!("others:{}", hashed(&mailbox)) }

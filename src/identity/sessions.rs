@@ -202,7 +202,7 @@ pub async fn refresh(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> R
     Ok(signed_in(app, user, (found.session_id, ends_at), next))
 }
 
-/// Whoever is signed in does not share what guessers at the same address use up.
+/// Whoever is signed in does not share what guessers of passwords at the same address use up.
 async fn count_call(app: &App, visitor: &Visitor) -> Result<()> {
     visitor.quota.count(app, Class::Auth, &format!("session:{}", visitor.address)).await
 }

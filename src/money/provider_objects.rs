@@ -86,22 +86,14 @@ fn has_come(updated_on: i64, now: DateTime) -> bool {
 
 /// Asks Revio for a purchase; `row` is whose it is, where that is known.
 pub async fn ask_for_purchase(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Purchase> {
-    let asked = match row {
-        Some(_) => app.revio.own_purchase(id).await,
-        None => app.revio.purchase(id).await,
-    };
-    let purchase = asked?;
+    let purchase = app.revio.purchase(id).await?;
     record_purchase(app, row, &purchase).await?;
     Ok(purchase)
 }
 
 /// Asks Revio for a payout.
 pub async fn ask_for_payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
-    let asked = match row {
-        Some(_) => app.revio.own_payout(id).await,
-        None => app.revio.payout(id).await,
-    };
-    let payout = asked?;
+    let payout = app.revio.payout(id).await?;
     record_payout(app, row, &payout).await?;
     Ok(payout)
 }
@@ -109,11 +101,7 @@ pub async fn ask_for_payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Pa
 /// `None`: Revio does not know what it was asked for.
 pub fn if_known<T>(asked: Result<T>) -> Result<Option<T>> {
     match asked {
-        Err(Error::Unusable(cause) | Error::Unavailable(cause))
-            if cause.downcast_ref().is_some_and(RevioError::is_not_found) =>
-        {
-            Ok(None)
-        }
+        Err(Error::Unusable(cause)) if matches!(cause.downcast_ref(), Some(RevioError::NotFound)) => Ok(None),
         asked => asked.map(Some),
     }
 }

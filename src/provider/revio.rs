@@ -235,9 +235,8 @@ impl Revio {
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
         let (path, body) = (self.path(&["purchases"]), new.body(self.brand_id));
-        let call = Operation::NewPurchase.of(new.reference);
-        let made = self.send(Method::POST, path, Some(&body), call).await;
-        let purchase: Purchase = self.alone.unless_lost(call, made, self.clock.now())?;
+        let purchase: Purchase =
+            self.send(Method::POST, path, Some(&body), Operation::NewPurchase.of(new.reference)).await?;
         expect_reference(&purchase.reference, new.reference)?;
         self.expect_ours(purchase.is_test, purchase.brand_id)?;
         expect_sum(purchase.bill.as_ref(), new.amount)?;
@@ -252,11 +251,6 @@ impl Revio {
         let path = self.path(&["purchases", &id.to_string()]);
         let purchase: Purchase = self.send(Method::GET, path, NOTHING, Operation::Purchase.of(id)).await?;
         expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
-    }
-
-    /// The same of one that is some row's: where most of those are not known, no row is to blame.
-    pub async fn own_purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.alone.unless_lost(Operation::Purchase.of(id), self.purchase(id).await, self.clock.now())
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
@@ -284,10 +278,8 @@ impl Revio {
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
-        let call = Operation::NewPayout.of(new.reference);
-        let made = self.send(Method::POST, path, Some(&body), call).await;
-        let made = made.and_then(|payout: Payout| expect_named(payout.id).map(|()| payout));
-        let payout = self.alone.unless_lost(call, made, self.clock.now())?;
+        let payout: Payout = self.send(Method::POST, path, Some(&body), Operation::NewPayout.of(new.reference)).await?;
+        expect_named(payout.id)?;
         expect_reference(&payout.reference, new.reference)?;
         self.expect_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
@@ -315,11 +307,6 @@ impl Revio {
         expect_id(payout.id, id)?;
         payout.execution_url = payout.execution_url.filter(|link| links::execution(&self.base_url, link).is_some());
         Ok(payout)
-    }
-
-    /// The same of one that is some row's.
-    pub async fn own_payout(&self, id: Uuid) -> Result<Payout> {
-        self.alone.unless_lost(Operation::Payout.of(id), self.payout(id).await, self.clock.now())
     }
 
     /// Whether an object says that it is of another mode or brand: no money of ours moves by it. What it does not say is no contradiction.

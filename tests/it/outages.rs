@@ -65,50 +65,6 @@ async fn whatever_keeps_revio_away_for_hours_holds_nothing_and_needs_nobody(db: 
     t.finish().await;
 }
 
-/// Revio's own words, of whatever it is asked for: no row is to blame for them, and none is given up.
-#[sqlx::test]
-async fn a_revio_that_says_nothing_of_anybody_for_hours_holds_nothing_and_needs_nobody(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let customer = t.customer_with(1_000_000).await;
-    for (number, status) in [404, 200].into_iter().enumerate() {
-        let (mut deposits, mut withdrawals) = (Vec::new(), Vec::new());
-        for place in 0..4 {
-            deposits.push(t.deposit(&customer, 5_000, &format!("d{number}{place}")).await.id());
-            withdrawals.push(t.withdraw(&customer, 4_000, &format!("w{number}{place}")).await.id());
-        }
-        if status == 404 {
-            // Executed, and nobody heard of it.
-            t.sim.set_fault(Fault::next(4, Scope::ExecutePayout, FaultKind::Reset(Moment::After)));
-            t.drive().await;
-        }
-        t.sim.set_fault(Fault::chance(1.0, Scope::AnyCall, FaultKind::Blank { status }));
-        for deposit in &deposits {
-            t.sim.pay_purchase(t.purchase_of(*deposit), Pay::default()).expect("payable");
-        }
-        for _ in 0..45 {
-            t.drive().await;
-            t.advance(TimeDelta::minutes(8));
-        }
-        let given_up: i64 = sqlx::query_scalar(
-            "select (select count(*) from transactions where held_reason is not null or attempts > 1)
-                  + (select count(*) from webhook_logs where state = 'dead' or attempts > 1)",
-        )
-        .fetch_one(&t.app.db)
-        .await
-        .expect("PostgreSQL answers");
-        assert_eq!(given_up, 0, "after six hours of {status}");
-        t.sim.clear_faults();
-        for _ in 0..4 {
-            t.advance(TimeDelta::minutes(3));
-            t.drive().await;
-        }
-        for id in deposits.iter().chain(&withdrawals) {
-            assert_eq!(t.state(*id).await, "completed", "{status}");
-        }
-    }
-    t.finish().await;
-}
-
 async fn run(t: &TestApp, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&t.app.db).await.expect("PostgreSQL does it");
 }

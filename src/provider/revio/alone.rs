@@ -4,9 +4,6 @@
 //!
 //! An object is *alone* only if, of the objects that the call was made for in the last [`ALONE_MAX`], at least as many were served at their
 //! last call as failed at it. So in an outage none is alone, even if a call comes through now and then.
-//!
-//! And the other way round: that Revio does not know an object, or says nothing of it, is that row's own trouble, unless it says so of
-//! [`LOST_MIN`] and more, and of fewer else since then. Then it has lost its memory, or is not the one that we know, and no row is to blame.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,18 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::breaker::About;
-use super::budget::{self, Errand};
-use super::error::RevioError;
-use super::{Call, Operation, Result};
+use super::Operation;
 use crate::platform::clock::DateTime;
 
 /// Longer than Revio works on an object, or on itself; and as long as an old answer is waited out (`money::provider_objects`).
 const ALONE_MAX: TimeDelta = TimeDelta::hours(1);
-/// Less may be gone for good, each for a reason of its own.
-const LOST_MIN: usize = 3;
-/// Who has lost its memory for longer needs people anyhow.
-const LOST_MAX: TimeDelta = TimeDelta::days(1);
 /// Of a call, served and failing each; some 100 kB. So many that fail are not alone.
 const KNOWN_MAX: usize = 1_000;
 
@@ -37,9 +27,6 @@ struct Objects {
     /// When each was served, that was served last.
     served: HashMap<Uuid, DateTime>,
     failing: HashMap<Uuid, Trouble>,
-    /// When each was told of, that was told of last.
-    found: HashMap<Uuid, DateTime>,
-    lost: HashMap<Uuid, Trouble>,
 }
 
 #[derive(Debug)]
@@ -52,7 +39,7 @@ impl Alone {
     /// Revio had an answer about the object, whatever it was.
     pub(super) fn served(&self, operation: Operation, object: Uuid, now: DateTime) {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Objects { served, failing, .. } = calls.entry(operation).or_default();
+        let Objects { served, failing } = calls.entry(operation).or_default();
         failing.remove(&object);
         if served.len() >= KNOWN_MAX && !served.contains_key(&object) {
             served.clear();
@@ -63,7 +50,7 @@ impl Alone {
     /// It had none. For how long it has failed for this object, once that is too long and for this one alone.
     pub(super) fn failed(&self, operation: Operation, object: Uuid, now: DateTime) -> Option<TimeDelta> {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Objects { served, failing, .. } = calls.entry(operation).or_default();
+        let Objects { served, failing } = calls.entry(operation).or_default();
         served.remove(&object);
         served.retain(|_, at| now - *at < ALONE_MAX);
         failing.retain(|_, trouble| now - trouble.last < ALONE_MAX);
@@ -75,49 +62,6 @@ impl Alone {
         trouble.last = now;
         let lasts = now - trouble.since;
         (lasts >= ALONE_MAX && !too_many && served.len() >= failing.len()).then_some(lasts)
-    }
-
-    /// The answer, or that Revio says nothing of most. What is to be made it may refuse; and a reconciliation is to say what is missing.
-    pub(super) fn unless_lost<T>(&self, call: Call, answer: Result<T>, now: DateTime) -> Result<T> {
-        let (Call { operation, object: Some(object) }, is_new) = (call, About::from(call).is_new) else {
-            return answer;
-        };
-        match answer {
-            answer if budget::errand() == Some(Errand::Reconciliation) => answer,
-            Err(error) if error.says_nothing(is_new) && self.lost(operation, object, now) => {
-                Err(RevioError::LostMemory(Box::new(error)))
-            }
-            Ok(told) => {
-                self.found(operation, object, now);
-                Ok(told)
-            }
-            answer => answer,
-        }
-    }
-
-    /// Revio has told of the object.
-    fn found(&self, operation: Operation, object: Uuid, now: DateTime) {
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Objects { found, lost, .. } = calls.entry(operation).or_default();
-        lost.remove(&object);
-        if found.len() >= KNOWN_MAX && !found.contains_key(&object) {
-            found.clear();
-        }
-        found.insert(object, now);
-    }
-
-    /// It knows nothing of it. Whether it knows nothing of most.
-    fn lost(&self, operation: Operation, object: Uuid, now: DateTime) -> bool {
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Objects { found, lost, .. } = calls.entry(operation).or_default();
-        found.remove(&object);
-        lost.retain(|_, trouble| now - trouble.last < ALONE_MAX);
-        if lost.len() < KNOWN_MAX || lost.contains_key(&object) {
-            lost.entry(object).or_insert(Trouble { since: now, last: now }).last = now;
-        }
-        let since = lost.values().map(|trouble| trouble.since).min().unwrap_or(now);
-        found.retain(|_, at| *at >= since);
-        lost.len() >= LOST_MIN && lost.len() > found.len() && now - since < LOST_MAX
     }
 }
 
@@ -167,24 +111,6 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_nothing_of_most_has_lost_its_memory_and_who_knows_the_others_has_not() {
-        let alone = Alone::default();
-        (10..20).for_each(|object| alone.found(CALL, id(object), at(0)));
-        assert!(!alone.lost(CALL, id(1), at(1)) && !alone.lost(CALL, id(2), at(1)), "two may be gone");
-        assert!(alone.lost(CALL, id(3), at(1)), "those that were found before say nothing");
-        assert!(!alone.lost(Operation::Payout, id(3), at(1)), "another call");
-        assert!((2..=20).all(|minute| alone.lost(CALL, id(1), at(minute))));
-        (10..13).for_each(|object| alone.found(CALL, id(object), at(21)));
-        assert!(!alone.lost(CALL, id(1), at(22)), "it knows as many others");
-        (10..13).for_each(|object| assert!(alone.lost(CALL, id(object), at(23))));
-        (1..4).for_each(|object| alone.found(CALL, id(object), at(24)));
-        assert!(!alone.lost(CALL, id(10), at(25)));
-        let forgotten = Alone::default();
-        let days = |object| (0..=30 * 60).step_by(30).map(|minute| forgotten.lost(CALL, id(object), at(minute))).last();
-        assert_eq!([days(1), days(2), days(3)].last(), Some(&Some(false)), "longer than a day");
-    }
-
-    #[test]
     fn more_than_can_be_told_apart_are_no_single_objects() {
         let alone = Alone::default();
         for object in 0..2_000 {
@@ -193,8 +119,5 @@ mod tests {
         }
         let calls = alone.0.lock().expect("nobody panicked");
         assert!(calls[&CALL].served.len() <= KNOWN_MAX && calls[&CALL].failing.len() <= KNOWN_MAX);
-        drop(calls);
-        (0..2_000).for_each(|object| _ = alone.lost(CALL, id(object), at(0)));
-        assert_eq!(alone.0.lock().expect("nobody panicked")[&CALL].lost.len(), KNOWN_MAX);
     }
 }

@@ -44,9 +44,6 @@ pub enum RevioError {
     /// One of the above for so long, for this object, while Revio served others: nothing gets better by waiting.
     #[error("Revio has failed for this object alone for {} min", .0.num_minutes())]
     Alone(TimeDelta, #[source] Box<RevioError>),
-    /// It says of most objects that it knows nothing of them: none of them is to blame.
-    #[error("Revio says so of most of what it is asked for")]
-    LostMemory(#[source] Box<RevioError>),
 }
 
 impl From<RevioError> for Error {
@@ -59,8 +56,7 @@ impl From<RevioError> for Error {
             RevioError::Transport { .. }
             | RevioError::Unauthorized { .. }
             | RevioError::Upstream { .. }
-            | RevioError::Page { .. }
-            | RevioError::LostMemory(_) => Self::unavailable(error),
+            | RevioError::Page { .. } => Self::unavailable(error),
             RevioError::Rejected { .. } | RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Alone(..) => {
                 Self::Unusable(error.into())
             }
@@ -76,7 +72,7 @@ impl RevioError {
             Self::Paused(_) | Self::NoPlace(_) => true,
             // No connection: nothing of the call is written before there is one.
             Self::Transport(error) => error.is_connect(),
-            Self::Alone(_, error) | Self::LostMemory(error) => error.was_never_made(),
+            Self::Alone(_, error) => error.was_never_made(),
             Self::Rejected { .. }
             | Self::Unauthorized { .. }
             | Self::NotFound
@@ -95,18 +91,6 @@ impl RevioError {
     /// Whether Revio, or what stands before it, has answered this call, in whatever words.
     pub fn is_answer(&self) -> bool {
         !matches!(self, Self::Transport(_) | Self::Paused(_) | Self::NoPlace(_) | Self::RateLimited { .. })
-    }
-
-    pub fn is_not_found(&self) -> bool {
-        match self {
-            Self::LostMemory(error) => error.is_not_found(),
-            error => matches!(error, Self::NotFound),
-        }
-    }
-
-    /// Whether an answer came, and nothing of the object in it.
-    pub(super) fn says_nothing(&self, is_new: bool) -> bool {
-        matches!(self, Self::Unreadable(_)) || !is_new && matches!(self, Self::NotFound | Self::Rejected { .. })
     }
 
     /// Whether it was for everybody, as far as one call can tell: of the surroundings, and neither ours nor a limit.
