@@ -1,5 +1,5 @@
 //! The mailbox that mails to an address reach: what they are counted under, so that nobody's is filled through its many addresses. `users`
-//! and `emails` count what is asked for, `mails` what is told to an address that nobody has proven.
+//! and `emails` count what is asked for, `mails` what is told to an address that nobody has proven, and the links for forgotten passwords there.
 
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};

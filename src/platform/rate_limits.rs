@@ -30,7 +30,8 @@ const WIDER: u64 = 10;
 
 text_enum! {
     pub enum Class {
-        /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others. Apart again, before
+        /// Sign in, register: by address; those on a known device by address too, and apart from the others, and apart again who refreshes or signs
+        /// out. Apart again, before
         /// anything is looked up for it: whoever brings a cookie of a device.
         Auth = "auth",
         /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
@@ -48,7 +49,8 @@ text_enum! {
         /// Have a mail sent without being signed in (forgotten password, registration), or to another address than the own one: by address,
         /// the latter by user too.
         MailsAsked = "mails_asked",
-        /// The same, and for oneself, and for an address that nobody has proven: by mailbox. Nobody's is flooded.
+        /// The same, and for oneself, and for an address that nobody has proven: by mailbox, its own address apart from all others that reach it.
+        /// Nobody's is flooded. A forgotten password by the address, too.
         MailsTo = "mails_to",
         /// Start a deposit or a withdrawal, add a bank account: by user, over a minute …
         Money = "money",

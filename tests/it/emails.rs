@@ -373,6 +373,18 @@ async fn accounts_that_move_away_from_one_mailbox_do_not_fill_it(db: PgPool) {
     let mails = (0..5).flat_map(|index| t.mailbox.to(&old(index)));
     let told = mails.filter(|mail| mail.header("Subject").is_some_and(|text| text.contains("was changed")));
     assert_eq!(told.count(), 3);
+    // Of an account with money the news is its own, whoever else has moved away.
+    let (rich, new) = (t.customer_with(1_000).await, format!("{}@example.com", uuid::Uuid::now_v7().simple()));
+    let moved = "update users set email = $2, email_verified_at = null where id = $1";
+    sqlx::query(moved).bind(rich.id).bind(old(9)).execute(&t.app.db).await.expect("a user");
+    let body = json!({"new_email": new, "password": PASSWORD});
+    let headers = [("X-Forwarded-For", &*somewhere())];
+    let asked = t.send(Method::POST, "/v1/me/email", Some(&t.token(&rich)), &headers, Some(body)).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    t.drive().await;
+    assert_eq!(open(&t, &t.mailbox.newest(&new, "Confirm your new").token()).await, StatusCode::NO_CONTENT);
+    t.drive().await;
+    t.mailbox.newest(&old(9), "was changed");
     t.finish().await;
 }
 

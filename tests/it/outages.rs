@@ -82,7 +82,7 @@ async fn given_up(t: &TestApp) -> i64 {
 /// As where a migration has failed, or another release's backup was restored: a table, a column, a function is not there.
 #[sqlx::test]
 async fn steps_that_name_what_the_schema_has_not_use_up_no_try_and_go_on_by_themselves(db: PgPool) {
-    let t = TestApp::with(db, &[("NOTICE_MAILS", "on")]).await;
+    let t = TestApp::new(db).await;
     let customer = t.customer().await;
     for (key, (away, back)) in ["table", "column", "function"].into_iter().zip([
         ("alter table provider_objects rename to away", "alter table away rename to provider_objects"),

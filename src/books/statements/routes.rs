@@ -108,12 +108,12 @@ async fn of_user(
     asked: Asked,
 ) -> Result<Response> {
     let user = users::find(&app, id).await?;
-    let wanted = query.parse(&app, user.id)?;
-    if wanted.1 == Format::Pdf && !staff.has::<UsersRead>() {
+    let (request, format) = query.parse(&app, user.id)?;
+    if format == Format::Pdf && !staff.has::<UsersRead>() {
         // Refused, and on record.
         staff.also::<UsersRead>(&app).await?;
     }
-    answer(app, (&staff).into(), user, wanted, &asked).await
+    answer(app, (&staff).into(), user, (request, format), &asked).await
 }
 
 async fn answer(

@@ -141,10 +141,10 @@ impl TryFrom<Row> for Transaction {
 
 /// The columns of a [`Row`], once: `rows!("select ", " from …", arguments)`.
 macro_rules! rows {
-    ($before:tt $(+ $more:tt)*, $after:tt $(, $argument:expr)* $(,)?) => {
+    ($before:tt, $after:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            $before $(+ $more)*
+            $before
                 + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
                    charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, metadata, due_at, attempts, version, \

@@ -93,11 +93,8 @@ pub(super) async fn advance(
         Due::In(pause) => Some(step.now + pause),
     };
     let lacks_a_word: Vec<String> = Hold::LACKS_A_WORD.map(|hold| hold.name().to_owned()).to_vec();
-    // Telling costs a statement as much as some ten moves, whether there is anything to tell or not.
-    macro_rules! moved {
-        ($then:tt $(, $more:expr)*) => {
-            rows!(
-                "with moved as (
+    rows!(
+        "with moved as (
          update transactions
             set state = to_state, attempts = 0,
                 due_at = case when held_code is null or held_code = any($1) and to_state in ('completed', 'failed', 'expired', 'cancelled') then to_due end,
@@ -128,52 +125,43 @@ pub(super) async fn advance(
           -- Within the sub-select: where a row was changed meanwhile, PostgreSQL evaluates it, needed or not.
           where id = of_row and version = of_version and (select case when $22 then unawaited() else true end)
          returning transactions.*, notice, notice_kind
-         " + $then,
-                " from moved",
-                &lacks_a_word,
-                &column(steps, |step| step.id),
-                &column(steps, |step| step.version),
-                &column(steps, |step| step.to.state.name().to_owned()),
-                &column(steps, due_at) as _,
-                &column(steps, |step| step.now),
-                &column(steps, |step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned())) as _,
-                &column(steps, |step| step.to.provider.is_some()),
-                &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.id)) as _,
-                &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.status.clone())) as _,
-                &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.checkout_url.clone())) as _,
-                &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.execution_url.clone())) as _,
-                &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.created_at)) as _,
-                &column(steps, |step| step.to.repaid_minor) as _,
-                &column(steps, |step| step.to.owed_minor) as _,
-                &column(steps, |step| step.to.outflow_minor) as _,
-                &column(steps, |step| step.to.approved.as_ref().map(|approved| approved.hash.to_vec())) as _,
-                &column(steps, |step| step.to.approved.as_ref().map(|approved| approved.until)) as _,
-                &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.expires_at)) as _,
-                &notices.ids as _,
-                &notices.kinds as _,
-                durability == Durability::Repeatable,
-                $($more),*
-            )
-            .fetch_all(db)
-            .await
-        };
-    }
-    if notices.ids.iter().all(Option::is_none) {
-        return moved!(") select ");
-    }
-    moved!(
-        "), told as (
+         ), told as (
          insert into mails (id, kind, user_id, due_at, expires_at, created_at)
          select n.id, n.kind, n.user_id, $23, $24, $23
            from (select array_agg(notice) as ids, array_agg(notice_kind) as kinds, array_agg(user_id) as users from moved) m,
                 wanted_notices(m.ids, m.kinds, m.users, $25, $26) n
          )
          select ",
+        " from moved",
+        &lacks_a_word,
+        &column(steps, |step| step.id),
+        &column(steps, |step| step.version),
+        &column(steps, |step| step.to.state.name().to_owned()),
+        &column(steps, due_at) as _,
+        &column(steps, |step| step.now),
+        &column(steps, |step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned())) as _,
+        &column(steps, |step| step.to.provider.is_some()),
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.id)) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.status.clone())) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.checkout_url.clone())) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.execution_url.clone())) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.created_at)) as _,
+        &column(steps, |step| step.to.repaid_minor) as _,
+        &column(steps, |step| step.to.owed_minor) as _,
+        &column(steps, |step| step.to.outflow_minor) as _,
+        &column(steps, |step| step.to.approved.as_ref().map(|approved| approved.hash.to_vec())) as _,
+        &column(steps, |step| step.to.approved.as_ref().map(|approved| approved.until)) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.expires_at)) as _,
+        &notices.ids as _,
+        &notices.kinds as _,
+        durability == Durability::Repeatable,
         notices.now,
         notices.expires_at,
         notices.since,
-        notices.most
+        notices.most,
     )
+    .fetch_all(db)
+    .await
 }
 
 fn column<T>(steps: &[&Advance], of: impl Fn(&Advance) -> T) -> Vec<T> {
