@@ -30,6 +30,7 @@ QUERIES_GOOD = ROOT / ".dev" / "queries.sha256"
 PYTHON = ("dev", "deploy/dev", "bench")
 
 TEST_RESULT = re.compile(r"^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored")
+TEST_FAILED = re.compile(r"^test .+ \.\.\. FAILED")
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Run:
     """The steps of one run; a failed one does not stop the others, so that a developer sees everything at once."""
 
     def __init__(self):
-        self.results = []
+        self.results, self.reasons = [], []
         self.passed = self.failed = self.skipped = 0
 
     def step(self, title, *command, env=None):
@@ -81,6 +82,8 @@ class Run:
             self.passed += passed
             self.failed += failed
             self.skipped += ignored
+        if TEST_FAILED.match(line):
+            self.reasons.append(line.strip())
 
     def note(self, title, outcome, seconds=0.0):
         self.results.append(Result(title, outcome, seconds))
@@ -94,8 +97,14 @@ class Run:
         self.failed += 1
         self.note(title, "failed")
         note(why)
+        self.reasons.append(f"{title}: {why}")
 
     def summary(self):
+        """What failed, and why, again: whoever has only the end of a long output needs no more."""
+        if self.reasons:
+            heading("Failed")
+            for reason in self.reasons:
+                note(reason)
         heading("Summary")
         for result in self.results:
             print(f"   {result.title:<28}{result.outcome:<28}{duration(result.seconds) if result.seconds else '':>8}")

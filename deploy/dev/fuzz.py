@@ -37,6 +37,7 @@ EXAMPLES_IN_TEST = 2
 PHASES_IN_TEST = {role: PHASES if role == "admin" else "examples,fuzzing" for role in ROLES}
 SEED = 20_261_124
 FINDINGS_SHOWN = 20
+FINDING_LINES = 25  # of the first one, told again at the end of ./dev test
 CLOSED = "2026-03"  # a month that waits for its checker
 NO_LIMITS = {
     "RATE_LIMITS": "off",
@@ -67,7 +68,8 @@ def in_test(run, instances):
     except Failure as failure:
         return run.fail("fuzz", f"{failure.step}: {failure.cause}")
     if found:
-        return run.fail("fuzz", f"{found} findings, above; ./dev fuzz runs it alone")
+        first = "\n".join(found[0].splitlines()[:FINDING_LINES])
+        return run.fail("fuzz", f"{len(found)} findings, above; ./dev fuzz runs it alone. The first:\n{first}")
     return run.note("fuzz", "ok", time.monotonic() - started)
 
 
@@ -80,7 +82,7 @@ def install():
 
 
 def fuzz(instances, home, phases, examples, seed):
-    """Every role in turn, in its phases. How many findings there were."""
+    """Every role in turn, in its phases. What was found."""
     with running_service(instances) as up:
         people = People(up)
         common = ["--max-examples", examples, "--seed", seed]
@@ -89,13 +91,13 @@ def fuzz(instances, home, phases, examples, seed):
     for report in reports:
         found = f"{report.calls:>6} calls {len(report.findings):>4} findings"
         note(f"{report.role:<8} {found}   {duration(report.seconds)}")
-    findings = [(report.role, finding) for report in reports for finding in report.findings]
-    for role, finding in findings[:FINDINGS_SHOWN]:
-        print(f"\n-- as {role}: {finding}", flush=True)
+    findings = [f"as {report.role}: {finding}" for report in reports for finding in report.findings]
+    for finding in findings[:FINDINGS_SHOWN]:
+        print(f"\n-- {finding}", flush=True)
     if findings:
         note(f"{len(findings)} findings; all of it is in {shown(STATE / 'logs')}.")
         note("The calls can be repeated against ./dev up, with the access token of somebody with that role as TOKEN.")
-    return len(findings)
+    return findings
 
 
 class Report:
@@ -318,8 +320,9 @@ class Person(demo.Customer):
         return self.call("POST", "/v1/admin/journals", what, key=True)["id"]
 
     def import_statement(self, number):
-        """Of a month that everything was over in; the lines are nobody's."""
-        lines = f"id,product,currency,amount,date\n{uuid.uuid4()},purchases,ZAR,{number}00.50,{CLOSED}-0{number}\n"
+        """Of a month that everything was over in; the payment is nobody's and never came, so that no run finds a break."""
+        line = f"{uuid.uuid4()},purchases,expired,ZAR,{number}00.50,{CLOSED}-0{number}"
+        lines = f"id,product,status,currency,amount,date\n{line}\n"
         path = f"/v1/admin/reconciliation/statements?source=revio&unit=major&from={CLOSED}-01&to={CLOSED}-31"
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "text/csv"}
         url = f"http://127.0.0.1:{self.up.ports['octoco']}{path}"

@@ -11,6 +11,8 @@ pub mod csv;
 pub mod pdf;
 pub mod routes;
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use ledger::{Account, BATCH_MAX, Balance, Currency, Recorded, RecordedKind, TransferCode};
 use serde::Serialize;
@@ -20,7 +22,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::openapi::words;
-use crate::platform::{clock::DateTime, http::json::text, zone::Zone};
+use crate::platform::{clock::DateTime, http::json::text, slow_reads, zone::Zone};
 
 /// As many as a JSON answer or a PDF file holds. A CSV file has no end.
 const LINES_MAX: usize = 10_000;
@@ -87,6 +89,8 @@ pub struct Summary {
 /// A statement that is read page by page.
 pub struct Reader {
     pub summary: Summary,
+    /// Whose wallet it is.
+    user_id: Uuid,
     wallet: Account,
     zone: Zone,
     /// The last timestamp that was read, and the last that there is in the period.
@@ -98,7 +102,7 @@ pub struct Reader {
 pub async fn whole(app: &App, request: Request) -> Result<Statement> {
     let mut reader = Reader::open(app, request).await?;
     let (mut lines, mut entries) = (Vec::new(), 0);
-    while let Some(page) = reader.next(app).await? {
+    while let Some(page) = reader.next(app, slow_reads::WAIT).await? {
         entries += page.entries;
         lines.extend(page.lines);
         let (count, what) = if lines.len() > LINES_MAX {
@@ -142,12 +146,15 @@ impl Reader {
             opening_balance: opening,
             closing_balance: closing,
         };
-        Ok(Self { summary, wallet, zone: request.zone, after: before(request.from), until, balance: opening })
+        let (user_id, zone) = (request.user_id, request.zone);
+        Ok(Self { summary, user_id, wallet, zone, after: before(request.from), until, balance: opening })
     }
 
-    /// The next lines, which may be none; `None` at the end, where the balances were found to tie out.
-    pub async fn next(&mut self, app: &App) -> Result<Option<Page>> {
-        let history = app.ledger.history(self.wallet, self.after, self.until, BATCH_MAX).await?;
+    /// The next lines, which may be none; `None` at the end, where the balances were found to tie out. `wait`: for the turn to read.
+    pub async fn next(&mut self, app: &App, wait: Duration) -> Result<Option<Page>> {
+        let page = async { Ok(app.ledger.history(self.wallet, self.after, self.until, BATCH_MAX).await?) };
+        // A page is as much as the ledger is asked for at once, and whoever asks it for money waits behind it.
+        let history = app.slow_reads.patiently(self.user_id, wait, page).await?;
         let Some((last, _)) = history.last() else {
             self.check(app, self.summary.closing_balance, "the closing balance")?;
             return Ok(None);

@@ -45,7 +45,7 @@ pub use store::{Period, list};
 use store::Window;
 
 /// How the reports are laid out: a new number with every change of theirs.
-const LAYOUT: i32 = 4;
+const LAYOUT: i32 = 5;
 
 text_enum! {
     #[schema(as = PeriodState)]

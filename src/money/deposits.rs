@@ -3,7 +3,7 @@
 //! ```mermaid
 //! stateDiagram-v2
 //!     [*] --> initiated: open (row written)
-//!     [*] --> awaiting_payment: insert_second_deposit (a second purchase of another deposit was paid)
+//!     [*] --> awaiting_payment: second::insert (a second purchase of another deposit was paid)
 //!     initiated --> awaiting_payment: initiate (Revio has the purchase, the payer has a link)
 //!     initiated --> completed: the ledger has credited it, by a purchase that the row forgot (PostgreSQL was put back to an earlier moment)
 //!     initiated --> initiated: held, it was set aside by such a purchase
@@ -28,7 +28,7 @@
 //! so looking twice credits once.
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
-//! row is on hold for a person (`set_aside`). A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
+//! row is on hold for a person (`set_aside`). A second payment of one deposit is a second deposit (`second`): it is the customer's money. What is given back of it
 //! later is in `given_back`, payments of which we have no row in `unknown`, the end of what nobody pays in `unpaid`, calling one off in
 //! `cancelling`.
 
@@ -36,6 +36,7 @@ pub mod cancelling;
 mod given_back;
 mod obstacles;
 pub mod routes;
+mod second;
 mod set_aside;
 mod store;
 mod unknown;
@@ -48,13 +49,13 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::{caller::Caller, users};
-use crate::money::deposits::store::Obstacles;
+use crate::money::deposits::{second::Booked, store::Obstacles};
 use crate::money::evidence::{self, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind};
 use crate::money::transactions::{
-    self, Child, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider,
-    RequestMark, State, Transaction,
+    self, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark,
+    State, Transaction,
 };
 use crate::money::{adjustments, provider_fees, provider_objects};
 use crate::platform::clock::{self, DateTime};
@@ -290,34 +291,29 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
             apply(app, deposit, &purchase).await?;
         }
         // The event is faster than the answer to our own call, or that answer was lost.
-        None if is_ours && (deposit.state != State::Completed || purchase.status.means_paid()) => {
-            let deposit = await_payment(app, deposit, &purchase).await?;
-            let purchase = unpaid::cancel_if_over(app, &deposit, purchase).await?;
-            apply(app, &deposit, &purchase).await?;
-        }
-        // A purchase whose creation was repeated, and somebody paid it all the same.
-        Some(_) if is_ours && purchase.status.means_paid() => insert_second_deposit(app, deposit, &purchase).await?,
-        _ => match &purchase.status {
-            PurchaseStatus::Unknown(word) => return Err(unknown::unknown_word(word)),
-            status if status.means_paid() => return Err(Error::Unusable("paid, and for no row of ours".into())),
-            _ => {}
+        None if is_ours => match second::booked_for(app, deposit, &purchase).await? {
+            Some(Booked::ForASecond) => second::insert(app, deposit, &purchase).await?,
+            Some(Booked::ForThisRow) if !purchase.status.means_paid() => pass_over(&purchase)?,
+            Some(Booked::ForThisRow) | None => {
+                let deposit = await_payment(app, deposit, &purchase).await?;
+                let purchase = unpaid::cancel_if_over(app, &deposit, purchase).await?;
+                apply(app, &deposit, &purchase).await?;
+            }
         },
+        // A purchase whose creation was repeated, and somebody paid it all the same.
+        Some(_) if is_ours && purchase.status.means_paid() => second::insert(app, deposit, &purchase).await?,
+        _ => pass_over(&purchase)?,
     }
     Ok(())
 }
 
-/// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.
-async fn insert_second_deposit(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
-    tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase.id, "a second purchase of a deposit was paid");
-    let second = Child {
-        id: provider_objects::row_id(purchase.id, purchase.created_on.whole(), provider_objects::millis_of(deposit.id)),
-        parent: deposit,
-        kind: Kind::Deposit,
-        state: State::AwaitingPayment,
-        amount: deposit.amount,
-        provider_id: Some(purchase.id),
-    };
-    transactions::insert_child(app, &second).await
+/// It is no row's. What came by it, or may have, is for a person.
+fn pass_over(purchase: &Purchase) -> Result<()> {
+    match &purchase.status {
+        PurchaseStatus::Unknown(word) => Err(unknown::unknown_word(word)),
+        status if status.means_paid() => Err(Error::Unusable("paid, and for no row of ours".into())),
+        _ => Ok(()),
+    }
 }
 
 async fn apply(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {

@@ -421,8 +421,11 @@ impl Revio {
                 }
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
-            // A key that may register, and not execute, would have each row held.
-            Err(error) if operation == Operation::Execution && !matches!(error, RevioError::Rejected { .. }) => {
+            // A key that may register, and not execute, would have each row held. That it is done may be said in no words.
+            Err(error)
+                if operation == Operation::Execution
+                    && !matches!(error, RevioError::Rejected { .. } | RevioError::Unreadable(_)) =>
+            {
                 breaker.failed(about, self.clock.now());
             }
             _ => breaker.answered(),

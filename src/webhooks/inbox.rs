@@ -267,7 +267,7 @@ fn is_about_nothing(error: &Error) -> bool {
 
 /// Signed by Revio, it says that money came: of that a person must know, whatever Revio answers when it is asked.
 fn tells_of_money(event: &Claimed) -> bool {
-    matches!(event.event_type.as_deref(), Some("purchase.paid" | "purchase.settled"))
+    matches!(event.event_type.as_deref(), Some("purchase.paid" | "purchase.captured" | "purchase.settled"))
 }
 
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.

@@ -9,7 +9,7 @@ use octoco::money::transactions;
 use octoco::platform::permissions::Role;
 use reqwest::Method;
 use revio_sim::{Fault, FaultKind, Moment, Override, PayoutBehaviour, PayoutOutcome, Scope};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -144,6 +144,35 @@ async fn another_is_not_executed_again_before_it_is_known_that_the_first_pays_no
     assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(&t, withdrawal).await), ("completed", Some(first)));
     assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (1, (6_000, 0, 6_000)));
     t.finish().await;
+}
+
+/// Its registration was not answered, so another was made and executed, without an answer too; then somebody at Revio executed the first.
+#[sqlx::test]
+async fn an_error_of_one_payout_gives_nothing_back_while_a_call_for_another_may_still_count(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::CreatePayout, FaultKind::Reset(Moment::After)));
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::LateEffect { secs: 600, status: 502 }));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    assert_eq!((payouts(&t, withdrawal), t.state(withdrawal).await.as_str()), (2, "submitting"));
+    let executed = payout_of_row(&t, withdrawal).await.expect("its own");
+    let ids: Vec<Uuid> = t.sim.payouts_by_reference(&withdrawal.to_string()).iter().map(id_of).collect();
+    let first = ids.into_iter().find(|id| *id != executed).expect("two");
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.settle_payout(first, PayoutOutcome::Pending).expect("initialized");
+    wait(&t, 2).await;
+    assert_eq!(payout_of_row(&t, withdrawal).await, Some(first));
+    t.sim.settle_payout(first, PayoutOutcome::Error { code: "do_not_honour".to_owned() }).expect("pending");
+    wait(&t, 6).await;
+    assert_eq!(t.balance(&customer).await.1, 4_000, "{}: still reserved", t.state(withdrawal).await);
+    wait(&t, 30).await;
+    assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (1, (6_000, 0, 6_000)));
+    assert_eq!(t.owed(customer.id).await, 0);
+}
+
+fn id_of(object: &Value) -> Uuid {
+    object["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
 }
 
 /// Somebody executed its own registered payout at Revio, while it waited for the end of a freeze; the event of that was lost, or came.

@@ -1,5 +1,7 @@
 //! Statements: whatever happened, opening balance and lines make the closing balance, and both are the ledger's.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ledger::{Account, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
@@ -335,4 +337,22 @@ async fn a_period_with_too_many_lines_is_for_a_file(db: PgPool) {
     let (records, trailer) = taken_apart(&text);
     assert_eq!((records.len(), &trailer["lines"]), (10_103, &10_100.into()));
     assert_eq!(t.assert_read_model_holds().await.len(), 100, "the first of the transfers without a row");
+}
+
+/// A page is a large question to the ledger, behind which whoever moves money waits: a customer asks one at a time, and few do at once.
+#[sqlx::test]
+async fn a_customer_reads_one_page_of_the_ledgers_history_at_a_time(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(1_000).await;
+    pass_the_ledgers_present(&t).await;
+    let path = "/v1/statements?currency=ZAR&from=2020-01-01";
+    let held = t.app.slow_reads.patiently(customer.id, Duration::from_secs(1), async {
+        let refused = t.get(&customer, path).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+        assert_eq!(t.get(&customer, "/v1/balances").await.status, StatusCode::OK);
+        Ok(())
+    });
+    held.await.expect("a turn");
+    assert_eq!(t.get(&customer, path).await.status, StatusCode::OK);
+    t.finish().await;
 }

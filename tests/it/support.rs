@@ -187,6 +187,36 @@ async fn support_ends_all_sessions_of_a_customer_who_is_told(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn sessions_that_ran_out_are_not_ended_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.advance(TimeDelta::days(40));
+    let signed_in = t.login(&customer.email, crate::harness::PASSWORD).await;
+    assert_eq!(signed_in.status, StatusCode::OK, "{}", signed_in.body);
+    let over: Uuid = sqlx::query_scalar("select id from sessions where user_id = $1 and expires_at <= $2 limit 1")
+        .bind(customer.id)
+        .bind(t.app.clock.now())
+        .fetch_one(&t.app.db)
+        .await
+        .expect("one ran out");
+    let token = signed_in.body["access_token"].as_str().expect("a token");
+    let path = format!("/v1/auth/sessions/{over}");
+    let answer = t.send(Method::DELETE, &path, Some(token), &[], None).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::NOT_FOUND, "not_found"));
+    let support = t.staff(Role::Support).await;
+    let living = "select count(*) from sessions where user_id = $1 and revoked_at is null and expires_at > $2";
+    let living: i64 = sqlx::query_scalar(living)
+        .bind(customer.id)
+        .bind(t.app.clock.now())
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a count");
+    let path = format!("/v1/admin/customers/{}/sessions/end", customer.id);
+    assert_eq!(post(&t, &support, &path, None).await.body, json!({"sessions_ended": living}));
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn support_has_the_verification_sent_again_until_it_is_done_and_floods_nobody(db: PgPool) {
     let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
     let (customer, support) = (t.customer().await, t.staff(Role::Support).await);

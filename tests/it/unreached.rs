@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::crash::CrashPoints;
 use reqwest::StatusCode;
-use revio_sim::{Fault, FaultKind, Moment, Override, Pay, PayoutOutcome, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -116,18 +116,70 @@ async fn an_outage_that_strikes_between_a_payouts_registration_and_its_execution
 async fn an_execution_that_was_answered_with_any_status_but_a_refusal_in_words_is_unanswered(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(50_000).await;
-    for (number, status) in [200, 400, 401, 403, 404, 429, 500].into_iter().enumerate() {
-        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Answer { status }));
+    let pages = [200, 400, 401, 403, 404, 429, 500].map(|status| FaultKind::Answer { status });
+    for (number, answer) in pages.into_iter().chain([FaultKind::Blank { status: 400 }]).enumerate() {
+        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, answer.clone()));
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         wait(&t, 40).await;
-        assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("may still pay")), "{status}");
-        assert_eq!(t.sim.payouts_by_reference(&withdrawal.to_string()).len(), 1, "{status}");
+        assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("may still pay")), "{answer:?}");
+        assert_eq!(t.sim.payouts_by_reference(&withdrawal.to_string()).len(), 1, "{answer:?}");
         t.sim.clear_faults();
         let paid = t.withdraw(&customer, 1_000, &format!("paid{number}")).await.id();
         t.drive().await;
-        assert_eq!(t.state(paid).await, "completed", "after {status}");
+        assert_eq!(t.state(paid).await, "completed", "after {answer:?}");
     }
     t.finish_with_held().await;
+}
+
+/// No event tells of it either: what moved is in the payout.
+#[sqlx::test]
+async fn an_execution_whose_answer_says_only_how_it_ended_is_looked_up_at_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Terse));
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let failed = PayoutBehaviour::Fail { code: "insufficient_balance".to_owned() };
+    for (behaviour, state) in [(PayoutBehaviour::Succeed, "completed"), (failed, "failed")] {
+        t.sim.set_payout_behaviour(behaviour);
+        let withdrawal = t.withdraw(&customer, 4_000, state).await.id();
+        t.drive().await;
+        assert_eq!((t.state(withdrawal).await.as_str(), t.held_reason(withdrawal).await), (state, None));
+    }
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
+
+/// That it is done may be said in no words: nobody else waits for that.
+#[sqlx::test]
+async fn executions_that_are_answered_well_and_cannot_be_read_stop_no_others(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(20_000).await;
+    for status in [200, 202] {
+        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Blank { status }));
+        for number in 0..10 {
+            t.withdraw(&customer, 100, &format!("{status}-{number}")).await;
+        }
+        t.drive().await;
+        assert!(t.app.revio.executions_paused().is_none(), "{status}");
+        t.sim.clear_faults();
+    }
+    wait(&t, 3).await;
+    assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (20, (18_000, 0, 18_000)));
+    t.finish().await;
+}
+
+/// That something is there already is no refusal: as after an answer that was lost, it is asked for again.
+#[sqlx::test]
+async fn a_registration_that_meets_a_conflict_gives_nothing_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::CreatePayout, FaultKind::Blank { status: 409 }));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.step().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await.1), ("reserved", 4_000));
+    wait(&t, 2).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
 }
 
 /// Its poll and its events fail together, on a system where little else happens.
@@ -347,8 +399,10 @@ async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_not
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     let unknown =
         json!({"type": "payout", "event_type": "payout.success", "is_test": true, "id": Uuid::now_v7()}).to_string();
-    let of_money = json!({"type": "purchase", "event_type": "purchase.settled", "is_test": true, "id": Uuid::now_v7()});
-    for event in [unknown, of_money.to_string()] {
+    let of_money = |event_type: &str| {
+        json!({"type": "purchase", "event_type": event_type, "is_test": true, "id": Uuid::now_v7()}).to_string()
+    };
+    for event in [unknown, of_money("purchase.settled"), of_money("purchase.captured")] {
         let (signature, url) = (t.sim.sign(event.as_bytes()), format!("{}/v1/webhooks/revio", t.url));
         let sent = t.http.post(url).header("X-Signature", signature).body(event).send().await.expect("an answer");
         assert_eq!(sent.status(), StatusCode::OK);
@@ -358,7 +412,12 @@ async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_not
         t.advance(TimeDelta::minutes(1));
     }
     let of = |kind: &'static str| sqlx::query_scalar("select state from webhook_logs where event_type = $1").bind(kind);
-    for (kind, state) in [("purchase.paid", "done"), ("payout.success", "ignored"), ("purchase.settled", "dead")] {
+    for (kind, state) in [
+        ("purchase.paid", "done"),
+        ("payout.success", "ignored"),
+        ("purchase.settled", "dead"),
+        ("purchase.captured", "dead"),
+    ] {
         let found: String = of(kind).fetch_one(&t.app.db).await.expect("answers");
         assert_eq!(found, state, "{kind}: that money came is nothing that is forgotten");
     }

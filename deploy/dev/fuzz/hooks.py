@@ -181,15 +181,10 @@ def after_call(context, case, response):
 # -- what a shape cannot say ------------------------------------------------------------------------------------------
 
 # Refusals of what the document allows, that are meant. An amount is written without a fraction, since 725.0 is how
-# rounding starts, and JSON Schema has no word for that; it has none for two parameters that exclude each other; a
-# cursor is only what an answer has given, and a token only what a mail, an export's link or an admin has.
+# rounding starts, and JSON Schema has no word for that; a cursor is only what an answer has given, and a token only
+# what a mail, an export's link or an admin has.
 MEANT = (
     "must be a whole number",
-    "cannot be used together with",
-    # Two fields that are each right: a schema cannot compare them.
-    "must not be before from",
-    "must not be less than amount_min",
-    "cannot be used with a sort",
     # The books have no other days, and none that is to come.
     "must be a date from 2000 to 2100",
     "has not come yet",
@@ -198,21 +193,20 @@ MEANT = (
     "must be somebody of staff",
     # What was booked is named, as one of two.
     "must name the finished journal",
-    # Of two fields one.
-    "must not be given with",
-    # A start is said of the run that has none of its own, and a word of an object's is its id.
-    "is only for a manual run",
+    "must be a journal, or adjustment_id a correction,",
+    # A word of an object's is its id.
     "must be the id of Revio's object",
     # Each filter has its length; together they may be too much for a link.
     "is too long for a link",
     # Each account is right; one customer has so many.
     "you have 50 bank accounts",
     # An item in suspense is named where one is cleared, and it must be there.
-    "is only for what suspense credits",
     "must name the item in suspense",
     "is no item in suspense",
-    # A month of the log that is over, and a transaction of the customer's whom the correction is for.
+    # A month of the log that is over, and a day that its month has.
     "is not over yet",
+    "must be a month as in 2026-03, or a day",
+    # A transaction of the customer's whom the correction is for.
     "is no transaction of this customer",
     # A password with a new name: as below.
     "must be given with full_name",
@@ -236,6 +230,9 @@ OF_A_KIND = re.compile(r"(account|user_id|item_id|evidence\.kind): .* for [a-z_]
 
 def is_meant(error):
     field, message = error["field"], error["message"]
+    # Two fields that are each right: a schema cannot compare them.
+    if error["code"] == "conflict":
+        return True
     # A wait and what is waited for are given together.
     if field in ("wait", "state_not") and message == "is required":
         return True

@@ -157,7 +157,7 @@ struct Lines(Option<(Reader, Writer)>);
 impl Pages for Lines {
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
         let Some((mut reader, mut writer)) = self.0.take() else { return Ok(None) };
-        let bytes = match reader.next(app).await? {
+        let bytes = match reader.next(app, files::STREAM_MAX).await? {
             Some(page) => {
                 let bytes = writer.lines(&page.lines);
                 self.0 = Some((reader, writer));

@@ -150,6 +150,9 @@ async fn pack(
     let mut fields = Fields::of_query();
     let report = fields.word("report", Some(&query.report));
     let format = fields.word("format", query.format.as_deref());
+    if report == Some(Report::Customers) && format == Some(Format::Json) {
+        fields.wrong("format", Wrong::Conflict("report", "cannot be used together with report=customers, a CSV file"));
+    }
     let report: Report = fields.finish_with(report)?;
     let month = month(&text)?;
     let name = format!("{}-{month}.csv", report.name());

@@ -276,7 +276,10 @@ pub(super) async fn fees(db: impl PgExecutor<'_>, currency: &str, window: Window
         Fee,
         r#"select kind as "kind!", coalesce(sum(booked), 0)::bigint as "booked!", coalesce(sum(said), 0)::bigint as "on_statement!",
                   coalesce(sum(invoiced), 0)::bigint as "invoiced!"
-             from (select case t.code when 13 then 'invoice' else coalesce(r.kind, 'other') end as kind,
+             from (select case when t.code = 13 then 'invoice' when r.kind is not null then r.kind
+                               -- Of a row that is not known, by what the ledger says of it, as `reporting.fees` does.
+                               when exists (select from ledger_transfers m where m.id = (left(t.id::text, 34) || '01')::uuid and m.code = 20)
+                               then 'withdrawal' else 'deposit' end as kind,
                           t.amount_minor as booked, 0::bigint as said,
                           case t.code when 13 then t.amount_minor end as invoiced
                      from ledger_transfers t left join transactions r on r.id = t.reference

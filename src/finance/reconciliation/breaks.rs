@@ -21,6 +21,8 @@
 mod fitting;
 pub(super) mod store;
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -132,11 +134,13 @@ impl Break {
     }
 
     /// Whether money is somewhere else than the books say. Where only one side is known it is, whatever that side says: of what Revio
-    /// gave back it need not say how much. The same number in two currencies is two sums.
+    /// gave back it need not say how much. The same number in two currencies is two sums, and what was paid twice is more than it tells.
     fn is_about_money(&self) -> bool {
         match (self.expected_minor, self.actual_minor) {
             (None, None) => false,
-            (Some(expected), Some(actual)) => expected != actual || self.kind == BreakType::CurrencyProvider,
+            (Some(expected), Some(actual)) => {
+                expected != actual || matches!(self.kind, BreakType::CurrencyProvider | BreakType::DuplicateProvider)
+            }
             (Some(_), None) | (None, Some(_)) => true,
         }
     }
@@ -267,6 +271,11 @@ pub async fn seen_once(app: &App, before: DateTime) -> Result<Vec<Uuid>> {
         of_weight(found) && found.kind != BreakType::ProviderBalance && is_over
     });
     Ok(over.map(|found| found.id).collect())
+}
+
+/// The fingerprints of what it has seen so far.
+pub(super) async fn seen_in(app: &App, run: Uuid) -> Result<HashSet<String>> {
+    Ok(store::seen_in(&app.db, run).await?.into_iter().collect())
 }
 
 /// What it has not looked at: what is live, sums that people have resolved, and once a day what Revio was to correct.

@@ -343,7 +343,7 @@ pub(super) async fn duplicates(app: &App, run: &Run, of: Option<Uuid>) -> Result
         let objects: Vec<String> = twice.objects.iter().map(Uuid::to_string).collect();
         let observed = format!("v{} {}", twice.version, objects.join(" "));
         let found = Found::new(BreakType::DuplicateProvider, run.until, observed);
-        let found = found.sums(currency, Some(twice.amount_minor), Some(twice.paid_minor)).evident("objects", objects);
+        let found = found.sums(currency, Some(twice.amount_minor), twice.paid_minor).evident("objects", objects);
         Ok(Found { transaction_id: Some(twice.transaction_id), ..found })
     });
     found.collect()

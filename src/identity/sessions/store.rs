@@ -109,7 +109,7 @@ pub(super) async fn revoke(
 ) -> sqlx::Result<bool> {
     let update = sqlx::query!(
         "update sessions set revoked_at = $3, revoked_reason = $4
-          where id = $1 and user_id = $2 and revoked_at is null",
+          where id = $1 and user_id = $2 and revoked_at is null and expires_at > $3",
         session.id,
         session.user_id,
         now,
@@ -129,7 +129,7 @@ pub(super) async fn revoke_all(
         // In the order of [`revoke_batch`]: two that end several sessions never wait for each other.
         "update sessions set revoked_at = $3, revoked_reason = $4
           where id in (select id from sessions
-                        where user_id = $1 and revoked_at is null and id is distinct from $2
+                        where user_id = $1 and revoked_at is null and expires_at > $3 and id is distinct from $2
                         order by id for no key update)
             and revoked_at is null
          returning id",

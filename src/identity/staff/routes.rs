@@ -93,7 +93,7 @@ async fn audit_log(
 /// month is too long for a file. `octoco audit verify-pack` computes
 /// each link again, without the service. Needs `audit.export`. Audited, with the hash.
 #[utoipa::path(get, path = "/v1/admin/audit/packs/{month}", tag = "staff", security(("bearer" = ["audit.export"])),
-    params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])(-[0-9]{2})?$")),
+    params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$")),
     responses((status = 200, description = "The file", content((String = "application/jsonl")), headers(
             ("Repr-Digest" = String, description = "RFC 9530: `sha-256=:` and the base64 of the SHA-256 of the file, `:`"),
             ("Audit-Positions" = String, description = "The first and the last link, as `1-4711`"),

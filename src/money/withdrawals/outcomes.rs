@@ -176,10 +176,12 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 }
 
 /// How long to wait before Revio's `error` releases the money: with two calls, one of them unanswered, the error may be the answer to the
-/// other, and the unanswered one may still pay until the window is closed (`docs/provider.md`, window, re-execution).
+/// other, and the unanswered one may still pay until the window is closed (`docs/provider.md`, window, re-execution). One of another payout of
+/// the row's is never what it answers.
 async fn until_no_call_counts(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<TimeDelta>> {
-    let known = provider_objects::find(app, payout_id).await?;
-    let is_one_unanswered = known.is_some_and(|known| known.executions > 1 && known.executions > known.refusals);
+    let known = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let is_one_unanswered =
+        known.iter().any(|known| known.executions > known.refusals && (known.executions > 1 || known.id != payout_id));
     Ok(until_window_ends(app, withdrawal).filter(|_| is_one_unanswered))
 }
 

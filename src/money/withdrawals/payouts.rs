@@ -75,7 +75,8 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             let registered = attach(app, withdrawal, &payout).await?;
             execute_unless_begun(app, &registered, &payout).await
         }
-        Err(error @ RevioError::Rejected { .. }) => {
+        // A conflict says that there may be one: as after a lost answer, another is asked for.
+        Err(error @ RevioError::Rejected { status: 400 | 422, .. }) => {
             tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
             // Before anything is released the row says so, and from then on it is not registered again.
             let refused = Move::to(State::Reserved, Due::In(LEASE)).because(FailureReason::ProviderRefused);
@@ -303,20 +304,24 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if called.pays_nothing() {
         provider_objects::count_not_executed(app, payout_id).await?;
     }
-    match called {
+    let payout = match called {
+        // An answer may say no more than how it ended; what moved, if anything did, is in the payout.
+        Called::Answered(Payout { payment: None, status: PayoutStatus::Success | PayoutStatus::Error, .. }) => {
+            provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?
+        }
         Called::Answered(payout) => {
             provider_objects::record_payout(app, Some(withdrawal.id), &payout).await?;
-            apply(app, withdrawal, &payout).await
+            payout
         }
         // What the refusal means for the money is not in its code but in the payout's state.
         Called::Refused(error) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
-            apply(app, withdrawal, &payout).await
+            provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?
         }
-        Called::NotMade(row) => row,
-        Called::Unanswered(error) => Err(error.into()),
-    }
+        Called::NotMade(row) => return row,
+        Called::Unanswered(error) => return Err(error.into()),
+    };
+    apply(app, withdrawal, &payout).await
 }
 
 async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Called> {

@@ -17,6 +17,9 @@ pub use destination::Destination;
 
 /// Enough of Revio's error codes for a log line; the rest of the body may hold personal data.
 const CODES_CHARS_MAX: usize = 200;
+/// In place of the codes of a body that is no error, and of an item that has none.
+const UNREADABLE: &str = "unreadable";
+const NO_CODE: &str = "unknown";
 const ODD_CHARS_MAX: usize = 40;
 /// `sender_name` and `payment.description` are shown to the person who is paid.
 const DESCRIPTION: &str = "Octoco";
@@ -468,8 +471,8 @@ impl PayoutStatus {
 /// The codes of an error body, in any of its three reported shapes: field to list of items, field to one item, or one flat
 /// item. A body of another shape (HTML from a proxy) has none. Never the messages: they repeat what was sent.
 pub(super) fn error_codes(body: &[u8]) -> String {
-    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else { return "unreadable".to_owned() };
-    let code = |item: &Value| item.get("code").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else { return UNREADABLE.to_owned() };
+    let code = |item: &Value| item.get("code").and_then(Value::as_str).unwrap_or(NO_CODE).to_owned();
     let codes: Vec<String> = if let Some(Value::String(flat)) = fields.get("code") {
         vec![flat.clone()]
     } else {
@@ -481,6 +484,12 @@ pub(super) fn error_codes(body: &[u8]) -> String {
         named.into_iter().flat_map(each).collect()
     };
     codes.join(", ").chars().filter(|c| !c.is_control()).take(CODES_CHARS_MAX).collect()
+}
+
+/// Whether one of them is Revio's own.
+pub(super) fn has_code(codes: &str) -> bool {
+    let own = |code: &str| !code.is_empty() && code != UNREADABLE && code.rsplit('=').next() != Some(NO_CODE);
+    codes.split(", ").any(own)
 }
 
 #[cfg(test)]
@@ -496,5 +505,23 @@ mod tests {
         assert_eq!(error_codes(single), "purchase.currency=invalid");
         assert_eq!(error_codes(br#"{"code": "invalid_token", "message": "no"}"#), "invalid_token");
         assert_eq!(error_codes(b"<html>502</html>"), "unreadable");
+    }
+
+    #[test]
+    fn an_error_body_that_names_no_reason_has_no_code() {
+        for (body, has) in [
+            (r#"{"amount": [{"code": "required"}]}"#, true),
+            (r#"{"code": "invalid_token"}"#, true),
+            (r#"{"a": [{"message": "no"}], "b": {"code": "invalid"}}"#, true),
+            ("{}", false),
+            ("[]", false),
+            (r#"[{"code": "invalid"}]"#, false),
+            (r#"{"message": "Bad Request"}"#, false),
+            (r#"{"code": "", "message": "no"}"#, false),
+            (r#"{"amount": []}"#, false),
+            (r#"{"amount": [{"code": null}]}"#, false),
+        ] {
+            assert_eq!(has_code(&error_codes(body.as_bytes())), has, "{body}");
+        }
     }
 }

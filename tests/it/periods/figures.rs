@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use octoco::books::projector;
 use octoco::platform::permissions::Role;
-use revio_sim::Pay;
+use revio_sim::{Pay, Stranger};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -68,6 +68,31 @@ async fn a_fee_that_two_files_tell_is_one_in_the_pack(db: PgPool) {
     let fees = rows(&books, "fees").await;
     let deposits = fees.iter().find(|row| row["kind"] == "deposit").expect("deposits");
     assert_eq!((number(deposits, "booked_minor"), number(deposits, "on_statement_minor")), (900, 21));
+    books.t.finish_with_held().await;
+}
+
+/// As on the board.
+#[sqlx::test]
+async fn a_fee_of_a_payment_that_no_row_is_known_of_is_a_deposits(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, maker, .. } = &books;
+    t.advance(TimeDelta::days(1));
+    let new = Stranger { amount: 500, currency: "ZAR".to_owned(), fee: 3, ..Stranger::default() };
+    t.sim.stranger_purchase(&new).expect("paid");
+    t.drive().await;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let line = format!("{},,purchase,paid,ZAR,500,3,{}\n", Uuid::new_v4(), month.first_day());
+    let file = format!("id,reference,product,status,currency,amount,fee,paid_on\n{line}");
+    uploaded(t, maker, "source=revio&unit=minor", file).await;
+    books.compared_on(Some(month.first_day())).await;
+    books.closed(*month).await;
+    let fees = rows(&books, "fees").await;
+    let all: Vec<_> =
+        fees.iter().map(|row| (&row["kind"], number(row, "booked_minor"), number(row, "on_statement_minor"))).collect();
+    assert_eq!(all, [(&json!("deposit"), 903, 3)]);
+    let board = "select concat(booked, ' ', on_statement) from reporting.fees where kind = 'deposit'";
+    assert_eq!(value(t, board).await, "9.03 0.03");
     books.t.finish_with_held().await;
 }
 

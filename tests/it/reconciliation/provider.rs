@@ -15,6 +15,7 @@ use super::inside::transfer;
 use super::{assert_none_open, assert_one, cycle, cycle_of, states};
 use crate::crashes::Crashes;
 use crate::harness::TestApp;
+use crate::reporting::value;
 
 #[sqlx::test]
 async fn a_payment_whose_webhook_was_lost_is_booked_once(db: PgPool) {
@@ -209,6 +210,16 @@ async fn two_objects_that_were_paid_for_one_row_are_found(db: PgPool) {
     super::sql(&t, again, deposit.id()).await;
     cycle(&t).await;
     assert_one(&t, "duplicate_provider", "open").await;
+    let actual = async || {
+        value(&t, "select coalesce(actual_minor::text, '-') from breaks where type = 'duplicate_provider'").await
+    };
+    assert_eq!(actual().await, "10000");
+    // Of one of them Revio does not say how much it was.
+    let untold = "update provider_objects set amount_minor = null
+                   where id = (select max(id::text)::uuid from provider_objects where transaction_id = $1)";
+    super::sql(&t, untold, deposit.id()).await;
+    cycle(&t).await;
+    assert_eq!(actual().await, "-");
 }
 
 /// More rows ended long ago than a run may ask about: those of the day come before them, and they have their turn.

@@ -1,12 +1,13 @@
-//! A call to Revio that a restored row has forgotten may still have its effect.
+//! A call to Revio that a restored row has forgotten may still have its effect, and so may what it has forgotten of a purchase.
 
 use octoco::platform::permissions::Role;
-use revio_sim::{Fault, FaultKind, PayoutBehaviour, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::{empty, leave, look, wait};
 use crate::backups;
-use crate::harness::TestApp;
+use crate::harness::{Customer, TestApp};
 
 /// Its first call was not answered, and the row has forgotten it. Until no call can have its effect nobody is told that it can be decided about, nor
 /// is an `error`, which may be the word on another call, the last one.
@@ -34,6 +35,80 @@ async fn a_forgotten_call_that_may_still_pay_releases_nothing(db: PgPool) {
         wait(&t, 30).await;
         assert_eq!(t.state(withdrawal).await, "completed", "{says_error}: {:?}", t.held_reason(withdrawal).await);
         assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (1, (6_000, 0, 6_000)));
+        empty(&t).await;
+    }
+}
+
+/// A deposit of which two purchases were made, since the answer of the first was lost; the backup knows of none, and the second was paid.
+/// The deposit, and both purchases.
+async fn paid_by_the_second(t: &TestApp, db: &PgPool, customer: &Customer) -> (Uuid, Uuid, Uuid) {
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.set_fault(Fault::next(1, Scope::CreatePurchase, FaultKind::Reset(Moment::After)));
+    drop(t.deposit(customer, 5_000, "d").await);
+    let deposit = sqlx::query_scalar("select id from transactions where kind = 'deposit' and state = 'initiated'");
+    let deposit: Uuid = deposit.fetch_one(db).await.expect("one");
+    let purchases = || {
+        let all = t.sim.purchases_by_reference(&deposit.to_string());
+        all.iter().map(|one| one["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")).collect::<Vec<Uuid>>()
+    };
+    let first = purchases()[0];
+    backups::take(db).await;
+    wait(t, 3).await;
+    t.sim.clear_faults();
+    let second = purchases().into_iter().find(|id| *id != first).expect("another");
+    t.sim.pay_purchase(second, Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(customer).await.0), ("completed", 5_000));
+    (deposit, first, second)
+}
+
+async fn purchase_of_row(db: &PgPool, deposit: Uuid) -> Option<Uuid> {
+    let known = sqlx::query_scalar("select provider_id from transactions where id = $1").bind(deposit);
+    known.fetch_one(db).await.expect("there")
+}
+
+/// Its word is the first that comes, before the row's own step.
+#[sqlx::test]
+async fn a_purchase_that_nobody_paid_is_not_taken_for_the_one_that_the_row_forgot(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    let (deposit, first, second) = paid_by_the_second(&t, &db, &customer).await;
+    backups::restore(&db).await;
+    look(&t).await;
+    assert_eq!(t.state(deposit).await, "initiated");
+    t.sim.view_purchase(first).expect("open");
+    t.drive().await;
+    assert_eq!(purchase_of_row(&db, deposit).await, None);
+    t.sim.settle_purchase(second, None).expect("paid");
+    t.drive().await;
+    wait(&t, 10).await;
+    assert_eq!((t.state(deposit).await.as_str(), purchase_of_row(&db, deposit).await), ("completed", Some(second)));
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000), "one payment is credited once");
+    t.finish().await;
+}
+
+/// Both were paid and credited, each as a row of its own; whichever speaks first.
+#[sqlx::test]
+async fn two_purchases_that_the_row_forgot_are_two_payments_whichever_speaks_first(db: PgPool) {
+    for first_speaks in [true, false] {
+        let t = TestApp::new(db.clone()).await;
+        let customer = t.customer().await;
+        let (deposit, first, second) = paid_by_the_second(&t, &db, &customer).await;
+        t.sim.pay_purchase(first, Pay::default()).expect("payable");
+        t.drive().await;
+        assert_eq!(t.balance(&customer).await.0, 10_000);
+        backups::restore(&db).await;
+        look(&t).await;
+        wait(&t, 3).await;
+        assert_eq!(t.state(deposit).await, "completed");
+        let order = if first_speaks { [first, second] } else { [second, first] };
+        for purchase in order {
+            t.sim.settle_purchase(purchase, None).expect("paid");
+            t.drive().await;
+        }
+        wait(&t, 3).await;
+        assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000), "{first_speaks}");
+        assert_eq!(purchase_of_row(&db, deposit).await, Some(second), "{first_speaks}");
         empty(&t).await;
     }
 }

@@ -183,6 +183,10 @@ pub(super) async fn end_healing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
     sqlx::query!("update breaks set state = 'open' where id = $1 and state = 'healing'", id).execute(db).await.map(drop)
 }
 
+pub(super) async fn seen_in(db: impl PgExecutor<'_>, run: Uuid) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!("select fingerprint from breaks where last_run_id = $1", run).fetch_all(db).await
+}
+
 /// Live ones that this run has not looked at, in the order of their ids; by the time of a day's run those that Revio was to correct, too. Of sums, as
 /// long as they are there, what people have resolved as well: the same sum may differ anew.
 pub(super) async fn unseen_after(

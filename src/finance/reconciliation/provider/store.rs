@@ -74,7 +74,8 @@ pub(super) struct Duplicate {
     pub(super) amount_minor: i64,
     pub(super) version: i32,
     pub(super) objects: Vec<Uuid>,
-    pub(super) paid_minor: i64,
+    /// `None` where Revio does not say it of each.
+    pub(super) paid_minor: Option<i64>,
 }
 
 /// The first of them in the order of their rows, behind an id; of one row, where it is named.
@@ -86,9 +87,9 @@ pub(super) async fn duplicates(
     let found = sqlx::query_as!(
         Duplicate,
         r#"select r.id as transaction_id, r.currency, r.amount_minor, r.version, paid.objects as "objects!",
-                  paid.minor as "paid_minor!"
+                  paid.minor as paid_minor
              from (select o.transaction_id, array_agg(o.id order by o.id) as objects,
-                          coalesce(sum(o.amount_minor), 0)::bigint as minor
+                          case when bool_and(o.amount_minor is not null) then sum(o.amount_minor)::bigint end as minor
                      from provider_objects o
                     where o.transaction_id > $3 and ($1::uuid is null or o.transaction_id = $1)
                       and (o.kind = 'purchase' and o.status in

@@ -155,7 +155,8 @@ async fn approve(
     security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)), request_body = DeclineWithdrawalBody,
     responses((status = 200, body = WithdrawalApprovalView),
         (status = 403, description = "`forbidden`: also for one's own withdrawal"),
-        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"), Problems))]
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"),
+        (status = 503, description = "`provider_unavailable`: where Revio has the payout already and must be asked"), Problems))]
 async fn decline(
     State(app): State<App>,
     staff: Staff<WithdrawalsApprove>,

@@ -1,0 +1,50 @@
+//! A purchase whose creation was repeated, since its answer was lost: paid all the same, it is a deposit of its own. And where PostgreSQL has forgotten
+//! which purchase is the row's, what the ledger says of that. Called by `deposits` for what Revio tells of a purchase.
+
+use ledger::{Leg, TransferId};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::money::provider_objects;
+use crate::money::transactions::{self, Child, Kind, State, Transaction};
+use crate::platform::error::Result;
+use crate::provider::revio::Purchase;
+
+/// What the ledger has booked of a row that knows no purchase (PostgreSQL was put back to an earlier moment).
+pub(super) enum Booked {
+    /// By this purchase, or by another one of the row's that it has forgotten.
+    ForThisRow,
+    /// By this purchase, as [`insert`] has it.
+    ForASecond,
+}
+
+pub(super) async fn booked_for(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<Booked>> {
+    let legs = |row: Uuid| [Leg::Main, Leg::Unmatched].map(|leg| TransferId::of(row, leg));
+    let (own, second) = (legs(deposit.id), legs(second_id(deposit, purchase)));
+    let recorded = app.ledger.lookup(&[own, second].concat()).await?;
+    let is_one_of = |ids: [TransferId; 2]| recorded.iter().any(|transfer| ids.contains(&transfer.id));
+    let is_completed = deposit.state == State::Completed;
+    Ok(match (is_one_of(second), is_completed || is_one_of(own)) {
+        (true, _) => Some(Booked::ForASecond),
+        (false, true) => Some(Booked::ForThisRow),
+        (false, false) => None,
+    })
+}
+
+fn second_id(deposit: &Transaction, purchase: &Purchase) -> Uuid {
+    provider_objects::row_id(purchase.id, purchase.created_on.whole(), provider_objects::millis_of(deposit.id))
+}
+
+/// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.
+pub(super) async fn insert(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
+    tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase.id, "a second purchase of a deposit was paid");
+    let second = Child {
+        id: second_id(deposit, purchase),
+        parent: deposit,
+        kind: Kind::Deposit,
+        state: State::AwaitingPayment,
+        amount: deposit.amount,
+        provider_id: Some(purchase.id),
+    };
+    transactions::insert_child(app, &second).await
+}
