@@ -320,7 +320,7 @@ class Person(demo.Customer):
         return self.call("POST", "/v1/admin/journals", what, key=True)["id"]
 
     def import_statement(self, number):
-        """Of a month that everything was over in; the payment is nobody's and never came, so that no run finds a break."""
+        """Of a month that everything was over in; the payment is nobody's and never came: no run finds a break."""
         line = f"{uuid.uuid4()},purchases,expired,ZAR,{number}00.50,{CLOSED}-0{number}"
         lines = f"id,product,status,currency,amount,date\n{line}\n"
         path = f"/v1/admin/reconciliation/statements?source=revio&unit=major&from={CLOSED}-01&to={CLOSED}-31"

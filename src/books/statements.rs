@@ -153,8 +153,7 @@ impl Reader {
     /// The next lines, which may be none; `None` at the end, where the balances were found to tie out. `wait`: for the turn to read.
     pub async fn next(&mut self, app: &App, wait: Duration) -> Result<Option<Page>> {
         let page = async { Ok(app.ledger.history(self.wallet, self.after, self.until, BATCH_MAX).await?) };
-        // A page is as much as the ledger is asked for at once, and whoever asks it for money waits behind it.
-        let history = app.slow_reads.patiently(self.user_id, wait, page).await?;
+        let history = app.history_reads.patiently(self.user_id, wait, page).await?;
         let Some((last, _)) = history.last() else {
             self.check(app, self.summary.closing_balance, "the closing balance")?;
             return Ok(None);

@@ -8,6 +8,7 @@ mod alone;
 mod answer;
 mod breaker;
 mod budget;
+mod codes;
 mod error;
 mod links;
 pub mod objects;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::objects;
+use super::codes;
 use crate::platform::error::Error;
 
 /// When Revio asks us to slow down: what it asks for, else this, and never longer than the maximum. One call an hour makes no limit worse,
@@ -87,7 +87,7 @@ impl RevioError {
     /// Whether nothing of the call was or will be done, by Revio's word: one that names no reason is none, and a conflict says the contrary,
     /// that something is under way.
     pub fn is_plain_refusal(&self) -> bool {
-        matches!(self, Self::Rejected { status: 400, codes } if objects::has_code(codes))
+        matches!(self, Self::Rejected { status: 400, codes } if codes::has_one(codes))
     }
 
     /// Whether Revio, or what stands before it, has answered this call, in whatever words.

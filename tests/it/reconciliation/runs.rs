@@ -1,20 +1,24 @@
 //! Runs: one at a time, resumed after any death, clean under load.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use octoco::books::projector;
-use octoco::finance::reconciliation::{self, RunKind, Step};
+use octoco::finance::reconciliation::{self, New, ReconciliationLeg, RunKind, Step};
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::Error;
+use octoco::platform::permissions::Role;
 use octoco::processes::reconcile::{self, Outcome};
+use octoco::processes::worker::OTHER_LEGS;
 use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{OTHERS, assert_none_open, assert_one, begin, breaks, cycle, cycle_of, go_on, sql};
+use super::{OTHERS, assert_none_open, assert_one, begin, breaks, cycle, cycle_of, go_on, sql, states};
 use crate::harness::TestApp;
 use crate::reporting::value;
+use crate::statement_files::{deposits, file, uploaded};
 
 /// Deposits and withdrawals come between the runs, some of them are under way while one looks.
 #[sqlx::test]
@@ -292,4 +296,44 @@ async fn the_command_tells_a_clean_system_from_one_with_breaks_and_from_a_run_th
     begin(&t, RunKind::Daily).await;
     let (text, outcome) = reconcile::run(&t.app, &options).await.expect("an answer");
     assert_eq!(outcome, Outcome::NotFinished, "{text}");
+}
+
+/// As where more differs than there is time for: what was seen is not seen once more, or no step would come to the end of it.
+#[sqlx::test]
+async fn a_leg_with_more_than_a_step_has_time_for_goes_on_where_it_was(db: PgPool) {
+    let seen = AtomicUsize::new(0);
+    let each_second =
+        move |point: &str| point == "reconciliation.seen" && seen.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+    let t = TestApp::crashing(db, &[], CrashPoints::planned(each_second)).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000]).await;
+    let lines: Vec<String> =
+        (1..=5).map(|sum| format!("{},,purchase,paid,ZAR,{sum}00,,2026-03-02T09:00:00Z\n", Uuid::new_v4())).collect();
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid) + &lines.concat()).await;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let new = New {
+        kind: RunKind::Manual,
+        legs: vec![ReconciliationLeg::Provider],
+        since: None,
+        requested_by: "system".to_owned(),
+    };
+    let run = reconciliation::start(&t.app, new).await.expect("PostgreSQL answers").expect("no other is under way").id;
+    let mut deaths = 0;
+    loop {
+        match reconciliation::work(&t.app, OTHER_LEGS).await {
+            Ok(Step::More) => {}
+            Ok(Step::Pause) => t.advance(TimeDelta::seconds(61)),
+            Ok(Step::Finished) => break,
+            Err(Error::Crashed(_)) if deaths < 9 => {
+                deaths += 1;
+                t.advance(TimeDelta::seconds(91));
+            }
+            other => panic!("{other:?} after {deaths} deaths"),
+        }
+    }
+    assert_eq!(states(&t, "provider_only").await.len(), 5);
+    assert!(deaths > 1);
+    let report = t.get(&finance, &format!("/v1/admin/reconciliation/runs/{run}")).await;
+    assert_eq!(report.body["counts"]["differences"], 5, "{}", report.body);
+    t.finish().await;
 }
