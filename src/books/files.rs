@@ -18,7 +18,7 @@ use crate::identity::staff::Admitted;
 use crate::platform::error::{BoxError, Error, Result};
 
 /// How long a file may take to go out; a reader who is slower is cut off, and sees it by the end that is not there.
-pub(super) const STREAM_MAX: Duration = Duration::from_secs(600);
+const STREAM_MAX: Duration = Duration::from_secs(600);
 
 /// The first cell of a file's last record: no id and no time looks like it.
 const END: &str = "#end";

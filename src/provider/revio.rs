@@ -207,6 +207,11 @@ impl Revio {
         self.executions.paused(Operation::Execution.of_account().into(), self.clock.now())
     }
 
+    /// An execution has taken effect, however it was answered.
+    pub fn execution_took_effect(&self) {
+        self.executions.answered();
+    }
+
     /// The same of a new purchase, which may be made where those that are there cannot be asked for.
     pub fn new_purchase_paused(&self) -> Option<TimeDelta> {
         self.purchases.paused(Operation::NewPurchase.of_account().into(), self.clock.now())
@@ -422,11 +427,9 @@ impl Revio {
                 }
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
-            // A key that may register, and not execute, would have each row held. That it is done may be said in no words.
-            Err(error)
-                if operation == Operation::Execution
-                    && !matches!(error, RevioError::Rejected { .. } | RevioError::Unreadable(_)) =>
-            {
+            // A key that may register, and not execute, would have each row held. One that is done may be answered in no words, too: its payout says so
+            // (`execution_took_effect`).
+            Err(error) if operation == Operation::Execution && !error.names_a_reason() => {
                 breaker.failed(about, self.clock.now());
             }
             _ => breaker.answered(),

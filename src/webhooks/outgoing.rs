@@ -117,6 +117,12 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange)
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     let before = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    if change.enabled == Some(true)
+        && let Some(machine) = before.service_account_id
+        && !store::may_keep(&mut *tx, machine).await?
+    {
+        return Err(Error::field("enabled", "the machine that made it may not keep endpoints: let it first"));
+    }
     if change.enabled == Some(true) && !before.enabled {
         deliveries::dead_letter_rest(app, &mut tx, id).await?;
         sources::begin(&mut tx, now).await?;

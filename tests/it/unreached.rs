@@ -146,26 +146,57 @@ async fn an_execution_whose_answer_says_only_how_it_ended_is_looked_up_at_once(d
         assert_eq!((t.state(withdrawal).await.as_str(), t.held_reason(withdrawal).await), (state, None));
     }
     assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    // An older answer has nothing executed again.
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::StaleRead { secs: 120 }));
+    let withdrawal = t.withdraw(&customer, 1_000, "stale").await.id();
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "submitted");
+    wait(&t, 10).await;
+    let executions = "select sum(executions)::bigint from provider_objects where transaction_id = $1";
+    let executions: i64 = sqlx::query_scalar(executions).bind(withdrawal).fetch_one(&t.app.db).await.expect("a sum");
+    assert_eq!((t.state(withdrawal).await.as_str(), executions), ("completed", 1));
     t.finish().await;
 }
 
-/// That it is done may be said in no words: nobody else waits for that.
+/// What shows that they did ends the pause of all others: an outage of executions is one in which they do nothing.
 #[sqlx::test]
-async fn executions_that_are_answered_well_and_cannot_be_read_stop_no_others(db: PgPool) {
+async fn executions_that_take_effect_and_are_not_answered_stop_no_others(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(20_000).await;
-    for status in [200, 202] {
-        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Blank { status }));
-        for number in 0..10 {
-            t.withdraw(&customer, 100, &format!("{status}-{number}")).await;
-        }
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::BadGateway(Moment::After)));
+    for number in 0..12 {
+        let withdrawal = t.withdraw(&customer, 100, &format!("w{number}")).await.id();
         t.drive().await;
-        assert!(t.app.revio.executions_paused().is_none(), "{status}");
-        t.sim.clear_faults();
+        wait(&t, 1).await;
+        assert_eq!((t.state(withdrawal).await.as_str(), number), ("completed", number));
+        assert!(t.app.revio.executions_paused().is_none(), "{number}");
     }
-    wait(&t, 3).await;
-    assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (20, (18_000, 0, 18_000)));
+    assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (12, (18_800, 0, 18_800)));
     t.finish().await;
+}
+
+/// For longer than a payout's window: as an outage, in which few are tried.
+#[sqlx::test]
+async fn executions_that_do_nothing_and_are_answered_in_no_words_hold_few(db: PgPool) {
+    for status in [200, 400] {
+        let t = TestApp::new(db.clone()).await;
+        let customer = t.customer_with(20_000).await;
+        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Blank { status }));
+        for number in 0..40 {
+            t.withdraw(&customer, 100, &format!("w{number}")).await;
+            t.drive().await;
+        }
+        wait(&t, 20).await;
+        t.sim.clear_faults();
+        wait(&t, 30).await;
+        let held =
+            "select count(*) from transactions where kind = 'withdrawal' and held_at is not null and user_id = $1";
+        let held: i64 = sqlx::query_scalar(held).bind(customer.id).fetch_one(&t.app.db).await.expect("a count");
+        assert!((1..=20).contains(&held), "{status}: {held}");
+        assert_eq!(t.sim.totals("ZAR").paid_out_count, u64::try_from(40 - held).expect("a count"), "{status}");
+    }
 }
 
 /// That something is there already is no refusal: as after an answer that was lost, it is asked for again.
@@ -179,6 +210,11 @@ async fn a_registration_that_meets_a_conflict_gives_nothing_back(db: PgPool) {
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await.1), ("reserved", 4_000));
     wait(&t, 2).await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    // One that lasts needs nobody either.
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::Blank { status: 409 }));
+    let withdrawal = t.withdraw(&customer, 1_000, "lasts").await.id();
+    wait(&t, 30).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (6_000, 0, 6_000)));
     t.finish().await;
 }
 

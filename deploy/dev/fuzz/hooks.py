@@ -215,6 +215,7 @@ MEANT = (
     "of a South African bank has six digits",
     # What a machine may hold at once, and how many endpoints there are.
     "there are 20 endpoints",
+    "the machine that made it may not keep endpoints",
     "there are 100 service accounts",
     "the service account has 10 valid keys",
     # A header that is null is sent as that word.

@@ -85,10 +85,14 @@ pub async fn prune(app: &App) -> Result<bool> {
 }
 
 /// Whether somebody else has asked for this before, and both may: who asks has had the role ever since, who does it for a day, and neither
-/// is frozen (docs/decisions/030). Who asks first, or again after it was forgotten or its maker may not any more, is noted.
+/// is frozen (docs/decisions/030). Who asks first since it was closed, or again after it was forgotten or its maker may not any more, is noted.
 async fn second_person(app: &App, tx: &mut PgConnection, by: &StaffMember, user_id: Uuid, note: &str) -> Result<bool> {
     let (now, roles) = (app.clock.now(), UsersErase::ROLES);
-    if let Some(asked) = store::find(&mut *tx, user_id).await?.filter(|asked| now - asked.requested_at < ASKED_FOR)
+    let in_force = restrictions::list(app, user_id).await?.into_iter().filter(|row| row.state == State::InForce);
+    let closed_at = in_force.filter(|row| row.kind == Kind::Closure).map(|row| row.created_at).max();
+    // What was asked of an account that was open since was asked for other reasons.
+    let stands = |asked: &Erasure| now - asked.requested_at < ASKED_FOR && Some(asked.requested_at) >= closed_at;
+    if let Some(asked) = store::find(&mut *tx, user_id).await?.filter(stands)
         && approvals::may_still(&mut *tx, asked.requested_by, roles, asked.requested_at).await?
     {
         if asked.requested_by == by.id {

@@ -1,5 +1,7 @@
 //! `GET /v1/statements`, for staff `GET /v1/admin/users/{id}/statements`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -21,6 +23,9 @@ use crate::platform::http::download::{Parts, Tag, streamed, unchanged};
 use crate::platform::http::{Asked, Download, Fields, Path, Query};
 use crate::platform::permissions::{TransactionsRead, UsersRead};
 use crate::platform::{problems::Problems, text_enum::text_enum};
+
+/// How long a page of a file waits for its turn.
+const PAGE_WAIT: Duration = Duration::from_secs(60);
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(own)).routes(routes!(of_user))
@@ -157,7 +162,7 @@ struct Lines(Option<(Reader, Writer)>);
 impl Pages for Lines {
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
         let Some((mut reader, mut writer)) = self.0.take() else { return Ok(None) };
-        let bytes = match reader.next(app, files::STREAM_MAX).await? {
+        let bytes = match reader.next(app, PAGE_WAIT).await? {
             Some(page) => {
                 let bytes = writer.lines(&page.lines);
                 self.0 = Some((reader, writer));

@@ -136,13 +136,8 @@ impl Break {
     /// Whether money is somewhere else than the books say. Where only one side is known it is, whatever that side says: of what Revio
     /// gave back it need not say how much. The same number in two currencies is two sums, and what was paid twice is more than it tells.
     fn is_about_money(&self) -> bool {
-        match (self.expected_minor, self.actual_minor) {
-            (None, None) => false,
-            (Some(expected), Some(actual)) => {
-                expected != actual || matches!(self.kind, BreakType::CurrencyProvider | BreakType::DuplicateProvider)
-            }
-            (Some(_), None) | (None, Some(_)) => true,
-        }
+        self.expected_minor != self.actual_minor
+            || matches!(self.kind, BreakType::CurrencyProvider | BreakType::DuplicateProvider)
     }
 }
 

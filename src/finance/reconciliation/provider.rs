@@ -343,7 +343,9 @@ pub(super) async fn duplicates(app: &App, run: &Run, of: Option<Uuid>) -> Result
         let objects: Vec<String> = twice.objects.iter().map(Uuid::to_string).collect();
         let observed = format!("v{} {}", twice.version, objects.join(" "));
         let found = Found::new(BreakType::DuplicateProvider, run.until, observed);
-        let found = found.sums(currency, Some(twice.amount_minor), twice.paid_minor).evident("objects", objects);
+        // Where Revio does not say what was paid, neither do we say what differs.
+        let asked = twice.paid_minor.map(|_| twice.amount_minor);
+        let found = found.sums(currency, asked, twice.paid_minor).evident("objects", objects);
         Ok(Found { transaction_id: Some(twice.transaction_id), ..found })
     });
     found.collect()

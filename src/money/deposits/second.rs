@@ -5,8 +5,8 @@ use ledger::{Leg, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::provider_objects;
 use crate::money::transactions::{self, Child, Kind, State, Transaction};
+use crate::money::{evidence, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::Purchase;
 
@@ -14,7 +14,7 @@ use crate::provider::revio::Purchase;
 pub(super) enum Booked {
     /// By this purchase, or by another one of the row's that it has forgotten.
     ForThisRow,
-    /// By this purchase, as [`insert`] has it.
+    /// By this purchase, as [`insert`] has it; or of the row by another one, so that this one is to be such.
     ForASecond,
 }
 
@@ -22,13 +22,17 @@ pub(super) async fn booked_for(app: &App, deposit: &Transaction, purchase: &Purc
     let legs = |row: Uuid| [Leg::Main, Leg::Unmatched].map(|leg| TransferId::of(row, leg));
     let (own, second) = (legs(deposit.id), legs(second_id(deposit, purchase)));
     let recorded = app.ledger.lookup(&[own, second].concat()).await?;
-    let is_one_of = |ids: [TransferId; 2]| recorded.iter().any(|transfer| ids.contains(&transfer.id));
-    let is_completed = deposit.state == State::Completed;
-    Ok(match (is_one_of(second), is_completed || is_one_of(own)) {
-        (true, _) => Some(Booked::ForASecond),
-        (false, true) => Some(Booked::ForThisRow),
-        (false, false) => None,
-    })
+    let find = |ids: [TransferId; 2]| recorded.iter().find(|transfer| ids.contains(&transfer.id));
+    if find(second).is_some() {
+        return Ok(Some(Booked::ForASecond));
+    }
+    let Some(own) = find(own) else {
+        return Ok((deposit.state == State::Completed).then_some(Booked::ForThisRow));
+    };
+    // What was booked by another sum was booked by another purchase.
+    let came = evidence::money(app, purchase).ok().map(|(_, came)| (came.minor(), came.currency()));
+    let is_another = came.is_some_and(|came| came != (own.amount_minor, own.currency));
+    Ok(Some(if is_another { Booked::ForASecond } else { Booked::ForThisRow }))
 }
 
 fn second_id(deposit: &Transaction, purchase: &Purchase) -> Uuid {

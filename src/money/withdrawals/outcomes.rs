@@ -145,6 +145,9 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         .await;
     }
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, payout.status.is_known(), ASK_MIN).await?;
+    if withdrawal.state == State::Submitting && matches!(payout.status, PayoutStatus::Pending | PayoutStatus::Success) {
+        app.revio.execution_took_effect();
+    }
     match &payout.status {
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
         PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {

@@ -34,6 +34,9 @@ const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
 const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
 /// How often a payout that waits for the end of the safe mode is looked at.
 const SAFE_MODE_PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// What Revio answers to a registration that meets another one, and how often it may before that is a refusal: in the time of the row's own tries.
+const CONFLICT: u16 = 409;
+const CONFLICTS_MAX: i32 = 3;
 /// Payouts registered for one withdrawal, executed or not. While Revio executes nothing, each probe registers some whose 15 minutes run out.
 const REGISTERED_MAX: usize = 8;
 
@@ -75,8 +78,10 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             let registered = attach(app, withdrawal, &payout).await?;
             execute_unless_begun(app, &registered, &payout).await
         }
-        // A conflict says that there may be one: as after a lost answer, another is asked for.
-        Err(error @ RevioError::Rejected { status: 400 | 422, .. }) => {
+        // A conflict says that there may be one, which nobody has executed: as after a lost answer another is asked for, and not for ever.
+        Err(error @ RevioError::Rejected { status, .. })
+            if status != CONFLICT || withdrawal.attempts >= CONFLICTS_MAX =>
+        {
             tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
             // Before anything is released the row says so, and from then on it is not registered again.
             let refused = Move::to(State::Reserved, Due::In(LEASE)).because(FailureReason::ProviderRefused);
@@ -306,7 +311,13 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     }
     let payout = match called {
         // An answer may say no more than how it ended; what moved, if anything did, is in the payout.
-        Called::Answered(Payout { payment: None, status: PayoutStatus::Success | PayoutStatus::Error, .. }) => {
+        Called::Answered(payout @ Payout { payment: None, status: PayoutStatus::Success, .. }) => {
+            // It has begun, whatever an older answer says: from here on it is not executed.
+            let begun = apply(app, withdrawal, &Payout { status: PayoutStatus::Pending, ..payout }).await?;
+            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
+            return apply(app, &begun, &payout).await;
+        }
+        Called::Answered(Payout { payment: None, status: PayoutStatus::Error, .. }) => {
             provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?
         }
         Called::Answered(payout) => {

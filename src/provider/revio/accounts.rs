@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::answer::expect_id;
+use super::codes::Codes;
 use super::error::slow_down;
 use super::objects::{Figure, lenient};
 use super::{NOTHING, Operation, Result, Revio, RevioError, links};
@@ -123,7 +124,7 @@ impl Revio {
         match self.call(request, Operation::File.of_account(), Ok).await {
             // Our key was not shown there, so it is not what is wrong.
             Err(RevioError::Unauthorized { status }) => {
-                Err(RevioError::Rejected { status, codes: "its download_url is not open to us".to_owned() })
+                Err(RevioError::Rejected { status, codes: Codes::ours("its download_url is not open to us") })
             }
             file => file,
         }

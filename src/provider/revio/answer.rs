@@ -5,8 +5,9 @@ use ledger::Amount;
 use reqwest::{Response, StatusCode};
 use uuid::Uuid;
 
+use super::codes::Codes;
 use super::error::RevioError;
-use super::{Operation, Result, codes, objects, transport};
+use super::{Operation, Result, objects, transport};
 use crate::platform::clock::DateTime;
 use crate::platform::http::RetryAfter;
 
@@ -80,7 +81,7 @@ pub(super) async fn read(
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),
         StatusCode::TOO_MANY_REQUESTS => Err(RevioError::RateLimited { retry_after }),
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
-            Err(RevioError::Rejected { status: status.as_u16(), codes: codes::of(&body) })
+            Err(RevioError::Rejected { status: status.as_u16(), codes: Codes::of(&body) })
         }
         status => Err(RevioError::Upstream { status: status.as_u16() }),
     }

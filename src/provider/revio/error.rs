@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::codes;
+use super::codes::Codes;
 use crate::platform::error::Error;
 
 /// When Revio asks us to slow down: what it asks for, else this, and never longer than the maximum. One call an hour makes no limit worse,
@@ -22,7 +22,7 @@ pub enum RevioError {
     NoPlace(TimeDelta),
     /// Revio understood and refused; nothing was done.
     #[error("Revio refused the call ({status}: {codes})")]
-    Rejected { status: u16, codes: String },
+    Rejected { status: u16, codes: Codes },
     /// Our key is wrong: nothing will be done until an operator looks.
     #[error("Revio does not accept our key ({status})")]
     Unauthorized { status: u16 },
@@ -87,7 +87,12 @@ impl RevioError {
     /// Whether nothing of the call was or will be done, by Revio's word: one that names no reason is none, and a conflict says the contrary,
     /// that something is under way.
     pub fn is_plain_refusal(&self) -> bool {
-        matches!(self, Self::Rejected { status: 400, codes } if codes::has_one(codes))
+        matches!(self, Self::Rejected { status: 400, .. }) && self.names_a_reason()
+    }
+
+    /// Whether Revio says why it refuses the call.
+    pub(super) fn names_a_reason(&self) -> bool {
+        matches!(self, Self::Rejected { codes, .. } if codes.name_a_reason)
     }
 
     /// Whether Revio, or what stands before it, has answered this call, in whatever words.

@@ -66,6 +66,16 @@ pub(super) async fn list(db: impl PgExecutor<'_>, machine: Option<Uuid>) -> sqlx
     rows!("where $1::uuid is null or service_account_id = $1 order by id", machine).fetch_all(db).await
 }
 
+/// As `deliveries::store::of_nobody` has it.
+pub(super) async fn may_keep(db: impl PgExecutor<'_>, machine: Uuid) -> sqlx::Result<bool> {
+    let may = sqlx::query_scalar!(
+        r#"select exists (select from service_accounts
+                           where id = $1 and enabled and 'webhook_endpoints.manage' = any(scopes)) as "may!""#,
+        machine
+    );
+    may.fetch_one(db).await
+}
+
 pub(super) async fn is_made_by(db: impl PgExecutor<'_>, id: Uuid, machine: Uuid) -> sqlx::Result<bool> {
     let made = sqlx::query_scalar!(
         r#"select exists (select from outgoing_endpoints where id = $1 and service_account_id = $2) as "made!""#,

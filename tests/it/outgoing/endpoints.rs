@@ -11,6 +11,7 @@ use octoco::webhooks::outgoing::deliveries::{self, Lane};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::receiver::Receiver;
 use super::{ALL, ANYWHERE, call, deliver, endpoint, log, verifies};
@@ -142,7 +143,12 @@ async fn while_a_secret_is_rotated_both_sign_and_it_is_shown_once_and_stored_enc
     for hours in [-1, 169] {
         assert_eq!(rotate(json!({"overlap_hours": hours})).await.code(), "invalid_request");
     }
+    let waits = call(&t, &admin, Method::POST, &format!("{path}/test"), None).await.id();
+    t.advance(TimeDelta::days(40));
     assert!(deliveries::prune(&t.app).await.is_ok_and(|more| !more));
+    let left: Vec<Uuid> =
+        sqlx::query_scalar("select id from outgoing_deliveries").fetch_all(&db).await.expect("PostgreSQL answers");
+    assert_eq!(left, [waits], "what is still to be sent stays");
     for secret in [&old, &new, &at_once] {
         let bare = secret.trim_start_matches("whsec_");
         assert_eq!(columns_with(&db, bare).await, Vec::<String>::new());

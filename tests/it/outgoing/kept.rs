@@ -43,10 +43,12 @@ async fn an_endpoint_that_a_machine_made_is_told_nothing_once_the_machine_may_no
         let changed = call(&t, &admin, Method::PATCH, &path, Some(may_not)).await;
         assert!(changed.status.is_success(), "{}", changed.body);
         assert_eq!(told().await, before);
+        let endpoint = format!("/v1/admin/webhook-endpoints/{}", made.id());
+        let refused = call(&t, &admin, Method::PATCH, &endpoint, Some(json!({"enabled": true}))).await;
+        assert_eq!((refused.code(), &refused.body["errors"][0]["field"]), ("invalid_request", &json!("enabled")));
         let changed = call(&t, &admin, Method::PATCH, &path, Some(may)).await;
         assert!(changed.status.is_success(), "{}", changed.body);
         assert_eq!(told().await, before, "not by itself");
-        let endpoint = format!("/v1/admin/webhook-endpoints/{}", made.id());
         assert_eq!(t.get(&admin, &endpoint).await.body["disabled_reason"], "machine");
         call(&t, &admin, Method::PATCH, &endpoint, Some(json!({"enabled": true}))).await;
         assert_eq!(told().await, before + 1, "of what happened meanwhile it is told nothing");

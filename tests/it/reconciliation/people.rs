@@ -200,7 +200,7 @@ async fn where_money_differs_nobody_alone_says_that_it_was_our_error(db: PgPool)
     let (t, _) = with_a_break(db).await;
     let finance = t.staff(Role::Finance).await;
     let ours = json!({"code": "our_error", "note": "we looked into it"});
-    let of_money: [Sides; 10] = [
+    let of_money: [Sides; 11] = [
         ("bank_only", None, Some(-500), Some(-500)),
         ("provider_only", None, Some(700), Some(700)),
         ("settlement_unbooked", None, Some(-40_000), Some(-40_000)),
@@ -214,6 +214,7 @@ async fn where_money_differs_nobody_alone_says_that_it_was_our_error(db: PgPool)
         ("currency_provider", Some(300), Some(300), Some(0)),
         // Two objects, of which Revio says nothing of one.
         ("duplicate_provider", Some(300), Some(300), Some(0)),
+        ("duplicate_provider", None, None, None),
     ];
     for sides in of_money {
         let path = planted(&t, sides).await;

@@ -363,7 +363,11 @@ pub(super) async fn attempts(db: impl PgExecutor<'_>, delivery_id: Uuid) -> sqlx
 pub(super) async fn delete_events(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
     let deleted = sqlx::query!(
         "delete from outgoing_events
-          where id in (select id from outgoing_events where made_at < $1 order by made_at limit $2 for update skip locked)",
+          where id in (select e.id from outgoing_events e
+                        -- What is still to be sent is neither delivered nor dead.
+                        where e.made_at < $1
+                          and not exists (select from outgoing_deliveries d where d.event_id = e.id and d.due_at is not null)
+                        order by e.made_at limit $2 for update skip locked)",
         before,
         limit
     );
