@@ -25,7 +25,7 @@ use serde_json::json;
 use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
-use crate::platform::clock::Clock;
+use crate::platform::clock::{Clock, DateTime};
 use crate::platform::config::{Config, Deadlines};
 use crate::platform::{rate_limits::Limiter, telemetry::RevioCalls};
 use crate::provider::revio::alone::Alone;
@@ -207,9 +207,9 @@ impl Revio {
         self.executions.paused(Operation::Execution.of_account().into(), self.clock.now())
     }
 
-    /// An execution has taken effect, however it was answered.
-    pub fn execution_took_effect(&self) {
-        self.executions.answered();
+    /// An execution that was made then, or later, has taken effect, however it was answered.
+    pub fn execution_took_effect(&self, made: DateTime) {
+        self.executions.took_effect(made);
     }
 
     /// The same of a new purchase, which may be made where those that are there cannot be asked for.

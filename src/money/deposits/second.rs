@@ -7,17 +7,19 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::money::transactions::{self, Child, Kind, State, Transaction};
 use crate::money::{evidence, provider_objects};
-use crate::platform::error::Result;
+use crate::platform::error::{Error, Result};
 use crate::provider::revio::Purchase;
 
 /// What the ledger has booked of a row that knows no purchase (PostgreSQL was put back to an earlier moment).
 pub(super) enum Booked {
     /// By this purchase, or by another one of the row's that it has forgotten.
     ForThisRow,
-    /// By this purchase, as [`insert`] has it; or of the row by another one, so that this one is to be such.
+    /// By this purchase, as [`insert`] has it.
     ForASecond,
 }
 
+/// # Errors
+/// [`Error::Unusable`] where another sum is booked.
 pub(super) async fn booked_for(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<Booked>> {
     let legs = |row: Uuid| [Leg::Main, Leg::Unmatched].map(|leg| TransferId::of(row, leg));
     let (own, second) = (legs(deposit.id), legs(second_id(deposit, purchase)));
@@ -29,10 +31,14 @@ pub(super) async fn booked_for(app: &App, deposit: &Transaction, purchase: &Purc
     let Some(own) = find(own) else {
         return Ok((deposit.state == State::Completed).then_some(Booked::ForThisRow));
     };
-    // What was booked by another sum was booked by another purchase.
+    // Of another sum it was booked by another purchase, or Revio says something else of this one by now: once the row knows its own, this tells.
     let came = evidence::money(app, purchase).ok().map(|(_, came)| (came.minor(), came.currency()));
-    let is_another = came.is_some_and(|came| came != (own.amount_minor, own.currency));
-    Ok(Some(if is_another { Booked::ForASecond } else { Booked::ForThisRow }))
+    if came.is_some_and(|came| came != (own.amount_minor, own.currency)) {
+        return Err(Error::Unusable(
+            "the ledger has booked another sum of a row that has forgotten its purchase".into(),
+        ));
+    }
+    Ok(Some(Booked::ForThisRow))
 }
 
 fn second_id(deposit: &Transaction, purchase: &Purchase) -> Uuid {

@@ -32,6 +32,7 @@ pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
 pub(super) const PAYOUTS_MAX: usize = 2;
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
+const NOT_BEGUN_MAX: TimeDelta = TimeDelta::hours(2);
 /// Asking after a payout that Revio is working on.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
 const ASK_MAX: TimeDelta = TimeDelta::hours(6);
@@ -146,7 +147,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, payout.status.is_known(), ASK_MIN).await?;
     if withdrawal.state == State::Submitting && matches!(payout.status, PayoutStatus::Pending | PayoutStatus::Success) {
-        app.revio.execution_took_effect();
+        app.revio.execution_took_effect(withdrawal.updated_at);
     }
     match &payout.status {
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
@@ -164,12 +165,14 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         PayoutStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await,
         PayoutStatus::Initialized | PayoutStatus::Pending => {
             let age = app.clock.now() - withdrawal.updated_at;
-            if age > UNDECIDED_MAX {
+            // Said to have begun, and not begun: that is no bank's time.
+            let longest = if payout.status == PayoutStatus::Initialized { NOT_BEGUN_MAX } else { UNDECIDED_MAX };
+            if age > longest {
                 let reason = format!(
-                    "Revio still calls payout {} {} after {} days",
+                    "Revio still calls payout {} {} after {} hours",
                     payout.id,
                     payout.status.word(),
-                    age.num_days()
+                    age.num_hours()
                 );
                 return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
             }

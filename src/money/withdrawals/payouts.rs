@@ -313,7 +313,9 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         // An answer may say no more than how it ended; what moved, if anything did, is in the payout.
         Called::Answered(payout @ Payout { payment: None, status: PayoutStatus::Success, .. }) => {
             // It has begun, whatever an older answer says: from here on it is not executed.
-            let begun = apply(app, withdrawal, &Payout { status: PayoutStatus::Pending, ..payout }).await?;
+            let pending = Payout { status: PayoutStatus::Pending, ..payout };
+            provider_objects::record_payout(app, Some(withdrawal.id), &pending).await?;
+            let begun = apply(app, withdrawal, &pending).await?;
             let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
             return apply(app, &begun, &payout).await;
         }

@@ -56,6 +56,8 @@ struct Health {
     failed: Vec<Option<Uuid>>,
     /// Whether something new is among them, or on its way.
     new_tried: bool,
+    /// Since when it is open.
+    opened: Option<DateTime>,
     /// Set while open; calls before it are not made, and a few after it.
     until: Option<DateTime>,
     pause: Option<TimeDelta>,
@@ -102,6 +104,14 @@ impl Breaker {
         *self.lock() = Health::default();
     }
 
+    /// What was made then has taken effect, although nobody answered; of one from before it opened that says nothing of those since.
+    pub(super) fn took_effect(&self, made: DateTime) {
+        let mut health = self.lock();
+        if health.opened.is_none_or(|opened| made >= opened) {
+            *health = Health::default();
+        }
+    }
+
     /// Revio did not answer, or only to say that it cannot.
     pub(super) fn failed(&self, about: About, now: DateTime) {
         let mut health = self.lock();
@@ -115,6 +125,7 @@ impl Breaker {
         if is_over {
             let pause = health.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
             (health.pause, health.until) = (Some(pause), Some(now + pause));
+            health.opened.get_or_insert(now);
             health.probes.clear();
         }
     }
@@ -185,6 +196,18 @@ mod tests {
             breaker.failed(of(object % 3), at(0));
         }
         breaker
+    }
+
+    #[test]
+    fn what_took_effect_closes_it_unless_it_was_made_before() {
+        let breaker = open();
+        breaker.took_effect(at(-1));
+        assert!(breaker.paused(of(9), at(1)).is_some());
+        // A probe that nobody answered.
+        assert_eq!(breaker.begin(of(9), at(20)), None);
+        breaker.failed(of(9), at(21));
+        breaker.took_effect(at(20));
+        assert_eq!(breaker.paused(of(8), at(21)), None);
     }
 
     #[test]

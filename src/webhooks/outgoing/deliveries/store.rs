@@ -364,9 +364,9 @@ pub(super) async fn delete_events(db: impl PgExecutor<'_>, before: DateTime, lim
     let deleted = sqlx::query!(
         "delete from outgoing_events
           where id in (select e.id from outgoing_events e
-                        -- What is still to be sent is neither delivered nor dead.
+                        -- What is still being tried is neither delivered nor dead; what has been due for as long will not be sent.
                         where e.made_at < $1
-                          and not exists (select from outgoing_deliveries d where d.event_id = e.id and d.due_at is not null)
+                          and not exists (select from outgoing_deliveries d where d.event_id = e.id and d.due_at >= $1)
                         order by e.made_at limit $2 for update skip locked)",
         before,
         limit
