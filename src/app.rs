@@ -38,8 +38,8 @@ use crate::provider::revio::Revio;
 /// Of webhook deliveries that Revio did not sign. One that is kept takes some 3.4 kB in PostgreSQL, a count 0.2 kB.
 const REFUSED_DELIVERIES: tally::Bounds = tally::Bounds { kept_each: 60, kept_a_day: 2_000, told_apart: 1_000 };
 
-/// Statements have half of them.
-const HISTORY_TURNS: usize = 8;
+/// Pages of histories that the ledger is asked for at once.
+const HISTORY_TURNS: usize = 4;
 
 /// Cheap to clone; every part is shared.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ pub struct Parts {
     pub outbound: Outbound,
     pub limiter: Arc<Limiter>,
     pub slow_reads: SlowReads,
-    /// The same for pages of an account's history: the ledger answers one question after another, and these are its largest.
+    /// Turns for pages of an account's history: the ledger answers one question after another, and these are its largest.
     pub history_reads: SlowReads,
     pub hasher: Hasher,
     pub access: Access,
@@ -146,7 +146,7 @@ impl App {
             outbound,
             limiter,
             slow_reads,
-            history_reads: SlowReads::new(HISTORY_TURNS),
+            history_reads: SlowReads::of_files(HISTORY_TURNS),
             hasher: Hasher::default(),
             access,
             batchers: Batchers::default(),

@@ -1,7 +1,8 @@
 //! Reads that a caller may ask for and that may take long: lists in an order that no index has, pages of files, what a stream missed, sums
 //! over all customers, everything about one. They have half of the main pool's connections, and each caller a quarter of that, at least one:
 //! however many come, whoever signs in, whoever looks whether we are ready and whatever pays finds a connection. Pages of files and what streams
-//! missed have half of those turns, so that lists do not stand in line behind them. By default that is two turns, one of them for lists alone.
+//! missed have half of those turns, so that lists do not stand in line behind them. By default that is two turns, one of them for lists alone. Pages of
+//! the ledger's histories take turns of their own in the same way (`App::history_reads`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,16 @@ pub struct SlowRead {
 
 impl SlowReads {
     pub fn new(turns: usize) -> Self {
-        let (patient, of_caller) = ((turns / 2).max(1), (turns / CALLERS_PART).max(1));
+        Self::with(turns, (turns / 2).max(1))
+    }
+
+    /// Where nobody but files reads, of something else than PostgreSQL.
+    pub fn of_files(turns: usize) -> Self {
+        Self::with(turns, turns)
+    }
+
+    fn with(turns: usize, patient: usize) -> Self {
+        let of_caller = (turns / CALLERS_PART).max(1);
         let (turns, patient) = (Arc::new(Semaphore::new(turns)), Semaphore::new(patient));
         Self { turns, patient, patient_callers: Shares::new(1), callers: Shares::new(of_caller) }
     }

@@ -207,7 +207,7 @@ impl Revio {
         self.executions.paused(Operation::Execution.of_account().into(), self.clock.now())
     }
 
-    /// An execution that was made then, or later, has taken effect, however it was answered.
+    /// An execution that was made at this time has taken effect, however it was answered.
     pub fn execution_took_effect(&self, made: DateTime) {
         self.executions.took_effect(made);
     }

@@ -156,7 +156,22 @@ async fn an_execution_whose_answer_says_only_how_it_ended_is_looked_up_at_once(d
     let executions = "select sum(executions)::bigint from provider_objects where transaction_id = $1";
     let executions: i64 = sqlx::query_scalar(executions).bind(withdrawal).fetch_one(&t.app.db).await.expect("a sum");
     assert_eq!((t.state(withdrawal).await.as_str(), executions), ("completed", 1));
-    t.finish().await;
+    // One that never shows is listed.
+    t.sim.clear_faults();
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Terse));
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::StaleRead { secs: 50_000 }));
+    let withdrawal = t.withdraw(&customer, 1_000, "never").await.id();
+    for (hours, is_held) in [(1, false), (2, true)] {
+        for _ in 0..4 * hours {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(15));
+        }
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "submitted");
+        assert_eq!(t.held_reason(withdrawal).await.is_some_and(|told| told.contains("initialized")), is_held);
+    }
+    t.finish_with_held().await;
 }
 
 /// What shows that they did ends the pause of all others: an outage of executions is one in which they do nothing.

@@ -32,6 +32,7 @@ pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
 pub(super) const PAYOUTS_MAX: usize = 2;
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
+/// One that was said to have begun, and that Revio calls registered: that is no bank's time.
 const NOT_BEGUN_MAX: TimeDelta = TimeDelta::hours(2);
 /// Asking after a payout that Revio is working on.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
@@ -146,6 +147,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         .await;
     }
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, payout.status.is_known(), ASK_MIN).await?;
+    // Also where its call was not answered.
     if withdrawal.state == State::Submitting && matches!(payout.status, PayoutStatus::Pending | PayoutStatus::Success) {
         app.revio.execution_took_effect(withdrawal.updated_at);
     }
@@ -165,7 +167,6 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         PayoutStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await,
         PayoutStatus::Initialized | PayoutStatus::Pending => {
             let age = app.clock.now() - withdrawal.updated_at;
-            // Said to have begun, and not begun: that is no bank's time.
             let longest = if payout.status == PayoutStatus::Initialized { NOT_BEGUN_MAX } else { UNDECIDED_MAX };
             if age > longest {
                 let reason = format!(

@@ -309,32 +309,36 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if called.pays_nothing() {
         provider_objects::count_not_executed(app, payout_id).await?;
     }
-    let payout = match called {
-        // An answer may say no more than how it ended; what moved, if anything did, is in the payout.
-        Called::Answered(payout @ Payout { payment: None, status: PayoutStatus::Success, .. }) => {
-            // It has begun, whatever an older answer says: from here on it is not executed.
-            let pending = Payout { status: PayoutStatus::Pending, ..payout };
-            provider_objects::record_payout(app, Some(withdrawal.id), &pending).await?;
-            let begun = apply(app, withdrawal, &pending).await?;
-            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
-            return apply(app, &begun, &payout).await;
-        }
-        Called::Answered(Payout { payment: None, status: PayoutStatus::Error, .. }) => {
-            provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?
-        }
-        Called::Answered(payout) => {
-            provider_objects::record_payout(app, Some(withdrawal.id), &payout).await?;
-            payout
-        }
+    match called {
         // What the refusal means for the money is not in its code but in the payout's state.
         Called::Refused(error) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?
+            ask_and_apply(app, withdrawal, payout_id).await
         }
-        Called::NotMade(row) => return row,
-        Called::Unanswered(error) => return Err(error.into()),
-    };
+        // An answer may say no more than how it ended: what moved, if anything did, is in the payout.
+        Called::Answered(Payout { payment: None, status: PayoutStatus::Error, .. }) => {
+            ask_and_apply(app, withdrawal, payout_id).await
+        }
+        // And that it has begun: from here on it is not executed, whatever an older answer says.
+        Called::Answered(payout @ Payout { payment: None, status: PayoutStatus::Success, .. }) => {
+            let begun = Payout { status: PayoutStatus::Pending, ..payout };
+            let begun = record_and_apply(app, withdrawal, &begun).await?;
+            ask_and_apply(app, &begun, payout_id).await
+        }
+        Called::Answered(payout) => record_and_apply(app, withdrawal, &payout).await,
+        Called::NotMade(row) => row,
+        Called::Unanswered(error) => Err(error.into()),
+    }
+}
+
+async fn ask_and_apply(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
+    let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
     apply(app, withdrawal, &payout).await
+}
+
+async fn record_and_apply(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    provider_objects::record_payout(app, Some(withdrawal.id), payout).await?;
+    apply(app, withdrawal, payout).await
 }
 
 async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Called> {
