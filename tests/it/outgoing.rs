@@ -26,6 +26,8 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
+use crate::reconciliation::sql;
+use crate::restrictions::{act, half_closed};
 use receiver::{Received, Receiver};
 
 pub(crate) const ANYWHERE: [(&str, &str); 1] = [("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", "yes")];
@@ -272,6 +274,52 @@ async fn what_happens_to_a_customer_is_told_once_whatever_currencies_there_are(d
     assert_eq!(counts, BTreeMap::from(expected));
     let bodies: String = receiver.received().iter().map(|message| message.body.clone()).collect();
     assert!(!bodies.contains("stolen") && !bodies.contains(&customer.email));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn of_a_restriction_only_what_it_came_to_in_every_currency_is_told(db: PgPool) {
+    let (next, settings) = (Crashes::default(), [ANYWHERE[0], ("CURRENCIES", "ZAR,USD")]);
+    let t = TestApp::crashing(db, &settings, next.plan()).await;
+    let (admin, receiver) = (t.staff(Role::Admin).await, Receiver::start().await);
+    let told = ["customer.frozen", "customer.unfrozen", "customer.closed", "customer.reopened"];
+    endpoint(&t, &admin, &receiver.url, &told).await;
+    // Closed in the one currency, and refused in the other.
+    let rich = half_closed(&t, &admin, &next).await;
+    assert_eq!(act(&t, &admin, &rich, "close").await.code(), "account_not_empty");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    make(&t).await;
+    deliver(&t).await;
+    assert_eq!(by_type(&receiver.received()), BTreeMap::new(), "a closure that never was");
+    let customer = t.customer().await;
+    for what in ["freeze", "unfreeze", "close", "reopen"] {
+        act(&t, &admin, &customer, what).await;
+        make(&t).await;
+    }
+    deliver(&t).await;
+    assert_eq!(by_type(&receiver.received()), told.map(|kind| (kind.to_owned(), 1)).into());
+    // In one currency the customer is still frozen.
+    act(&t, &admin, &customer, "freeze").await;
+    next.at("restriction.lifting");
+    act(&t, &admin, &customer, "unfreeze").await;
+    let zar = "update restrictions set state = 'lifted', due_at = null
+                where user_id = $1 and state = 'lifting' and currency = 'ZAR'";
+    sql(&t, zar, customer.id).await;
+    let entry = "insert into audit_log (id, at, actor, action, object_kind, object_id, after)
+                 select gen_random_uuid(), now(), 'system', 'restriction.moved', 'user', user_id::text,
+                        jsonb_build_object('restriction', id, 'kind', kind, 'state', state)
+                   from restrictions where user_id = $1 and currency = 'ZAR' order by id desc limit 1";
+    sql(&t, entry, customer.id).await;
+    make(&t).await;
+    deliver(&t).await;
+    let unfrozen = async || by_type(&receiver.received()).get("customer.unfrozen").copied();
+    assert_eq!(unfrozen().await, Some(1));
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    make(&t).await;
+    deliver(&t).await;
+    assert_eq!(unfrozen().await, Some(2));
     t.finish().await;
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn states(answer: &Answer) -> Vec<&str> {
 }
 
 /// A customer to be closed: the rows are written, and before the ledger hears of them a late payment comes in one currency.
-async fn half_closed(t: &TestApp, staff: &Customer, next: &Crashes) -> Customer {
+pub(crate) async fn half_closed(t: &TestApp, staff: &Customer, next: &Crashes) -> Customer {
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 700, "d").await;
     t.advance(TimeDelta::hours(2));

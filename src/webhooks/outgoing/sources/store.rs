@@ -145,7 +145,8 @@ pub(super) async fn audit_head(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!("select position from audit_head").fetch_one(db).await
 }
 
-/// What the log says of customers behind the one position and up to the other.
+/// What the log says of customers behind the one position and up to the other. Of a restriction only what its whole call has come to: a
+/// closure that one currency refused never was, and a customer is unfrozen when the last currency is.
 pub(super) async fn audited(db: impl PgExecutor<'_>, (seen, until): (i64, i64)) -> sqlx::Result<Vec<Audited>> {
     let query = sqlx::query_as!(
         Audited,
@@ -156,6 +157,13 @@ pub(super) async fn audited(db: impl PgExecutor<'_>, (seen, until): (i64, i64)) 
              left join restrictions r on l.action = 'restriction.moved' and r.id = (l.after->>'restriction')::uuid
             where c.position > $1 and c.position <= $2
               and l.action in ('user.email_verified', 'user.erased', 'restriction.moved')
+              and not exists (select from restrictions s
+                               where s.call_id = r.call_id
+                                 and (l.after->>'state' = 'lifted' and s.state <> 'lifted'
+                                      or not exists (select from audit_log m
+                                                      where m.object_kind = l.object_kind and m.object_id = l.object_id
+                                                        and m.action = l.action and m.after->>'restriction' = s.id::text
+                                                        and m.after->>'state' = 'in_force')))
             order by c.position"#,
         seen,
         until
