@@ -265,6 +265,9 @@ impl Ledger {
             }
         };
         let failed = self.judged("create_transfers", send, |failed: &Vec<u32>| judge_transfers(failed)).await?;
+        if failed.iter().any(|code| codes::is_no_account(*code)) {
+            self.open_accounts.forget();
+        }
         if judge_transfers(&failed).is_ok() {
             // From the row's log lines to its transfers, whoever looks for them.
             let ids = events.iter().map(|event| Uuid::from_u128(event.id()).to_string()).collect::<Vec<_>>().join(",");

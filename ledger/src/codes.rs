@@ -147,6 +147,11 @@ pub(crate) fn transfer_outcome(code: u32, call: Call) -> Result<(), LedgerError>
     }
 }
 
+/// Whether one of the transfer's accounts is not there.
+pub(crate) fn is_no_account(code: u32) -> bool {
+    matches!(find(&TRANSFER, code).0, "debit_account_not_found" | "credit_account_not_found")
+}
+
 pub(crate) fn account_outcome(code: u32) -> Result<(), LedgerError> {
     let (name, outcome) = find(&ACCOUNT, code);
     if outcome == Done { Ok(()) } else { Err(Contradiction(name)) }

@@ -8,7 +8,8 @@ use crate::chart::Account;
 use crate::client::Ledger;
 use crate::error::LedgerError;
 
-/// The accounts that this process has seen open, velocity limits when they were filled: none is ever taken away or emptied.
+/// The accounts that this process has seen open, velocity limits when they were filled: none is ever taken away or emptied, unless the
+/// ledger itself is put back.
 #[derive(Default)]
 pub(crate) struct OpenAccounts(Mutex<HashSet<u128>>);
 
@@ -18,6 +19,11 @@ const OPEN_ACCOUNTS_MAX: usize = 100_000;
 impl OpenAccounts {
     pub(crate) fn knows(&self, account: &Account) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&account.id.raw())
+    }
+
+    /// An account that was open is not there: the ledger was put back to an earlier moment.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(crate) fn learn(&self, account: &Account) {

@@ -13,7 +13,7 @@
 
 use std::future::{Future, pending};
 use std::mem::ManuallyDrop;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -84,14 +84,30 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     async fn open(&self) -> Result<Session, ConnectError> {
-        let mut resolved = Vec::new();
+        let (mut resolved, mut unknown) = (Vec::new(), None);
         for address in self.addresses.split(',') {
-            resolved.push(resolve(address.trim()).await?.to_string());
+            match resolve(address.trim()).await {
+                Ok(found) => resolved.push(found),
+                // One machine of several is away, and its name with it: the others are asked, each at its place.
+                Err(error @ ConnectError::Resolve { .. }) => {
+                    tracing::warn!(%error, "a TigerBeetle replica is left out");
+                    resolved.push(NOWHERE);
+                    unknown = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        if let Some(error) = unknown.filter(|_| resolved.iter().all(|found| *found == NOWHERE)) {
+            return Err(error);
+        }
+        let resolved: Vec<String> = resolved.iter().map(SocketAddr::to_string).collect();
         let client = Client::new(self.cluster_id, resolved.join(",")).map_err(ConnectError::Client)?;
         Ok(Session { client: Some(client), answers: AtomicU64::new(0), ended: AtomicBool::new(false) })
     }
 }
+
+/// Where nobody is (RFC 5737), and a connection is not even refused.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 3000);
 
 /// `port`, `ip:port` or `host:port`; of a host's addresses the first IPv4 one, else the first.
 async fn resolve(address: &str) -> Result<SocketAddr, ConnectError> {

@@ -82,6 +82,9 @@ impl Ledger {
             // A repeat: TigerBeetle says `exists` of the first that is there, whatever of the rest is.
             (_, Ok(())) => self.reserved_before(&t).await?.ok_or(Contradiction("linked_chain_recorded_in_part")),
             (Leg::Main, Err(error)) => Err(error),
+            (Leg::LimitUse, Err(Refused(Refusal::NoSuchAccount))) => {
+                self.refused_by_limit(&t, Refusal::NoSuchAccount).await
+            }
             (Leg::LimitUse, Err(Refused(_))) => self.refused_by_limit(&t, Refusal::Frozen).await,
             (_, Err(Refused(_))) => self.refused_by_limit(&t, Refusal::LimitExceeded).await,
             (_, Err(error)) => Err(error),

@@ -36,11 +36,11 @@ const VERIFY_BATCH: i64 = 2_000;
 const PRUNE_BATCH: i64 = 1_000;
 
 /// What an older PostgreSQL would give back. The log of the process, which is kept elsewhere, tells what to do once more after a restore.
-const TAKEN_AWAY: [&str; 14] = [
+const TAKEN_AWAY: [&str; 17] = [
     "user.role_changed", "user.erased", "user.email_changed", "restriction.requested", "bank_account.deleted",
     "totp.reset", "totp.disabled", "totp.recovery_code_used", "service_account.key_revoked",
     "service_account.key_rotated", "service_account.changed", "webhook_endpoint.changed", "webhook_endpoint.deleted",
-    "webhook_endpoint.secret_rotated",
+    "webhook_endpoint.secret_rotated", "period.closed", "statement.imported", "statement.taken_out",
 ];
 
 #[derive(Debug, Clone)]

@@ -346,14 +346,15 @@ async fn once(app: &App, parts: &Parts, who: (Uuid, Option<Uuid>)) -> Result<Opt
 async fn concerned(app: &App, route: &str, parts: &Parts) -> Result<Option<Uuid>> {
     let named = route.split('/').zip(parts.uri.path().split('/')).find(|(name, _)| *name == "{id}");
     let id = named.and_then(|(_, id)| decoded(id)?.parse::<Uuid>().ok());
-    let of_query = || {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query()?).ok()?;
-        let of = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).and_then(|(_, id)| id.parse().ok());
-        // Of the audit log: whose lines, and those about what.
-        of("user_id").or_else(|| of("subject")).or_else(|| of("object_id"))
-    };
+    let pairs: Vec<(String, String)> =
+        parts.uri.query().and_then(|query| serde_urlencoded::from_str(query).ok()).unwrap_or_default();
+    let of = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).and_then(|(_, id)| id.parse::<Uuid>().ok());
     match id {
-        None => Ok(of_query()),
+        // Of the audit log: whose lines; and of other lists what they are about.
+        None => match (of("user_id").or_else(|| of("subject")), of("object_id")) {
+            (None, Some(object)) => Ok(store::customer_of(&app.db, object).await?),
+            (customer, _) => Ok(customer),
+        },
         Some(id) if OF_CUSTOMERS.iter().any(|start| route.starts_with(start)) => Ok(Some(id)),
         Some(id) => Ok(store::customer_of(&app.db, id).await?),
     }

@@ -11,6 +11,7 @@ pub mod routes;
 mod store;
 
 use chrono::TimeDelta;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -18,12 +19,12 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::identity::mails::{self, Kind};
-use crate::identity::{caller::Caller, users};
+use crate::identity::{caller::Caller, totp, users};
 use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
-use crate::platform::http::IdempotencyKey;
+use crate::platform::http::{IdempotencyKey, appears};
 
 /// More than anybody needs; keeps one caller from filling the table.
 const ACCOUNTS_MAX: i64 = 50;
@@ -88,12 +89,7 @@ fn last_four(number: &str) -> &str {
 ///
 /// # Errors
 /// [`Error::KeyReused`] when the key belongs to another request.
-pub async fn find_repeat(
-    app: &App,
-    user_id: Uuid,
-    new: &NewBankAccount,
-    key: &IdempotencyKey,
-) -> Result<Option<Added>> {
+async fn find_repeat(app: &App, user_id: Uuid, new: &NewBankAccount, key: &IdempotencyKey) -> Result<Option<Added>> {
     let found = store::find_by_key(&app.db, user_id, key.as_str()).await?;
     found.map(|row| repeat(app, row, new)).transpose()
 }
@@ -102,6 +98,36 @@ fn repeat(app: &App, row: store::Row, new: &NewBankAccount) -> Result<Added> {
     let account = open(app, row)?;
     let is_same = account.details == new.details && account.bank_name == new.bank_name;
     if is_same { Ok(Added { account, replayed: true }) } else { Err(Error::KeyReused) }
+}
+
+/// `POST /v1/bank-accounts`. A code counts once, and an e-mail may have to be verified since: a repeat is answered before either.
+///
+/// # Errors
+/// [`Error::EmailNotVerified`], [`Error::InvalidCredentials`], and as [`add`].
+pub async fn request(
+    app: &App,
+    caller: &Caller,
+    new: NewBankAccount,
+    code: Option<SecretString>,
+    key: Option<IdempotencyKey>,
+) -> Result<Added> {
+    if let Some(key) = &key
+        && let Some(repeat) = find_repeat(app, caller.user_id, &new, key).await?
+    {
+        return Ok(repeat);
+    }
+    caller.require_verified_email(app).await?;
+    match (totp::ask(app, caller, code.as_ref()).await, &key) {
+        // The same call at the same moment may have used the code up.
+        (Err(Error::InvalidCredentials), Some(key)) => {
+            let repeat = appears(|| find_repeat(app, caller.user_id, &new, key)).await?;
+            repeat.ok_or(Error::InvalidCredentials)
+        }
+        (asked, key) => {
+            asked?;
+            add(app, caller, new, key.as_ref()).await
+        }
+    }
 }
 
 /// On the record, as where money may go is a decision about money.

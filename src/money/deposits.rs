@@ -108,6 +108,7 @@ pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyK
     {
         return Ok(Opened { deposit, replayed: true });
     }
+    caller.require_verified_email(app).await?;
     require_payable_and_take_place(app, caller.user_id, obstacles).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {

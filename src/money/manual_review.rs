@@ -78,6 +78,10 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         (Kind::Refund | Kind::Chargeback, State::Failed) if row.held_code == Some(Hold::Contradiction) => {
             !recorded(Leg::Return).await?
         }
+        // Nor is what comes back of a debt that was given up the customer's: people book it.
+        (Kind::Refund | Kind::Chargeback, State::Failed) if row.held_code == Some(Hold::PaidTwice) => {
+            recorded(Leg::Return).await?
+        }
         // One whose money is in suspense is booked, and nothing more will be.
         (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
         (Kind::Withdrawal, _) => true,

@@ -25,7 +25,7 @@ use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 use crate::provider::revio::objects::{Flag, Payment, PaymentDetails};
-use crate::provider::revio::{Payout, Purchase, RevioError};
+use crate::provider::revio::{Payout, PayoutStatus, Purchase, RevioError};
 
 pub use store::Known;
 use store::{Announcement, Snapshot};
@@ -63,6 +63,8 @@ struct Facts<'a> {
     transaction_id: Option<Uuid>,
     related_id: Option<Uuid>,
     status: &'a str,
+    /// Of a payout: whether Revio called it paid, now or before.
+    was_paid: bool,
     payment: Option<&'a PaymentDetails>,
     created_on: Option<i64>,
     updated_on: Option<i64>,
@@ -93,9 +95,7 @@ pub async fn ask_for_purchase(app: &App, row: Option<Uuid>, id: Uuid) -> Result<
 
 /// Asks Revio for a payout.
 pub async fn ask_for_payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
-    let payout = app.revio.payout(id).await?;
-    record_payout(app, row, &payout).await?;
-    Ok(payout)
+    record_payout(app, row, app.revio.payout(id).await?).await
 }
 
 /// `None`: Revio does not know what it was asked for.
@@ -123,6 +123,7 @@ pub async fn record_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) 
         transaction_id: row,
         related_id: None,
         status: purchase.status.word(),
+        was_paid: false,
         payment: purchase.payment.as_ref(),
         created_on: purchase.created_on.whole(),
         updated_on: purchase.updated_on.whole(),
@@ -130,18 +131,25 @@ pub async fn record_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) 
     record(app, &facts).await
 }
 
-pub async fn record_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Result<()> {
+/// As it is in the light of what Revio told before: an error of one that was paid is another thing than one of one that never was.
+pub async fn record_payout(app: &App, row: Option<Uuid>, payout: Payout) -> Result<Payout> {
     let facts = Facts {
         id: payout.id,
         kind: ObjectKind::Payout,
         transaction_id: row,
         related_id: None,
         status: payout.status.word(),
+        was_paid: payout.was_paid(),
         payment: payout.payment.as_ref(),
         created_on: None,
         updated_on: payout.updated_on.whole(),
     };
-    record(app, &facts).await
+    record(app, &facts).await?;
+    if payout.status == PayoutStatus::Error && find(app, payout.id).await?.is_some_and(|known| known.paid_at.is_some())
+    {
+        return Ok(Payout { status: PayoutStatus::Returned, ..payout });
+    }
+    Ok(payout)
 }
 
 /// A Payment that an event brought, or that Revio was asked for. What an older event says of it changes nothing. One that events call two
@@ -159,6 +167,7 @@ pub async fn record_payment(app: &App, payment: &Payment, said: Option<ObjectKin
         transaction_id: None,
         related_id: Some(purchase_id),
         status: &payment.status,
+        was_paid: false,
         payment: payment.payment.as_ref(),
         created_on: payment.created_on.whole(),
         updated_on: payment.updated_on.whole(),
@@ -228,6 +237,7 @@ fn snapshot_of(facts: &Facts<'_>, now: DateTime) -> Snapshot {
         transaction_id: facts.transaction_id,
         related_id: facts.related_id,
         status: facts.status.to_owned(),
+        was_paid: facts.was_paid,
         amount_minor: payment.and_then(|payment| payment.amount.whole()),
         fee_minor: payment.and_then(|payment| payment.fee_amount.whole()),
         currency: payment.map(|payment| payment.currency.clone()).filter(|code| !code.is_empty()),
@@ -291,12 +301,14 @@ pub async fn purchases_of(app: &App, deposit: Uuid) -> Result<Vec<Known>> {
 }
 
 /// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does
-/// not answer the call, they stay unknown.
+/// not answer the call, in words or at all, they stay unknown: what is known does not wait for that.
 pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
     for id in ids {
         match app.revio.payment(*id).await {
             Ok(payment) => record_payment(app, &payment, None).await?,
             Err(error) if error.is_answer() => {}
+            // The next one would wait as long.
+            Err(RevioError::Transport(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -353,11 +365,11 @@ pub async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> Result<bool> {
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
-/// the ledger has its transfers already. Its time is the object's own, or where Revio does not say it, one that never changes
-/// ([`millis_of`] the row it follows from); not that of the moment, which is another when the row is made again.
-pub fn row_id(object: Uuid, created_on: Option<i64>, unsaid: u64) -> Uuid {
+/// the ledger has its transfers already. Its time is the object's own, which Revio tells in seconds, but never before what it follows from
+/// ([`millis_of`] that row, which never changes); not that of the moment, which is another when the row is made again.
+pub fn row_id(object: Uuid, created_on: Option<i64>, not_before: u64) -> Uuid {
     let said = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
-    let millis = said.filter(|millis| *millis < MILLIS_MAX).unwrap_or(unsaid);
+    let millis = said.filter(|millis| *millis < MILLIS_MAX).unwrap_or_default().max(not_before);
     let hash = digest::digest(&digest::SHA256, object.as_bytes());
     let random = hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes");
     ledger::row_id(millis, random)

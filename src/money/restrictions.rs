@@ -403,8 +403,22 @@ async fn step(app: &App, row: &Restriction) -> Result<Restriction> {
         (State::Initiated, Kind::Freeze) => shut(app, row).await,
         (State::Initiated, Kind::Closure) => close(app, row).await,
         (State::Lifting, _) => open_again(app, row).await,
-        (State::InForce | State::Lifted, _) => Ok(row.clone()),
+        (State::InForce, _) => keep(app, row).await,
+        (State::Lifted, _) => Ok(row.clone()),
     }
+}
+
+/// Stays `in_force`: a ledger that was put back to an earlier moment has forgotten it, and what it has in the wallet again does not leave. A
+/// wallet that was closed is not closed again: it may not be empty any more.
+async fn keep(app: &App, row: &Restriction) -> Result<Restriction> {
+    app.ledger.block_withdrawals(row.id, row.wallet()).await?;
+    store::settle(&app.db, row.id).await?;
+    Ok(row.clone())
+}
+
+/// Everything in force is imposed once more, by the worker: the ledger has lost what came last.
+pub async fn impose_again(app: &App) -> Result<()> {
+    Ok(store::make_due(&app.db, app.clock.now()).await?)
 }
 
 /// `initiated → in_force`: no withdrawal passes the velocity limit from now on.

@@ -101,7 +101,10 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
         return Ok(held);
     }
     match row.kind {
-        Kind::ChargebackReversal => credit(app, row).await,
+        Kind::ChargebackReversal => match adjustments::hold_if_written_off(app, row, &BOOKED).await? {
+            Some(held) => Ok(held),
+            None => credit(app, row).await,
+        },
         kind => take(app, row, code_of(kind)).await,
     }
 }
@@ -167,6 +170,9 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
         }
         suspense::record_outcome(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
+    }
+    if let Some(held) = adjustments::hold_if_written_off(app, row, &[Leg::Return]).await? {
+        return Ok(held);
     }
     let credit = back(Account::wallet(row.user_id, currency), code_of(row.kind));
     let repaid = match receivables::make_available(app, row, Available::Return(credit)).await? {

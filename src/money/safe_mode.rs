@@ -34,7 +34,12 @@ const REASON_CHARS_MAX: usize = 300;
 
 /// Whether no payout may begin now.
 pub async fn pays_nothing(app: &App) -> Result<bool> {
-    Ok(!app.ledger_checked.load(Ordering::Acquire) || is_on(app).await?)
+    Ok(!has_looked(app) || is_on(app).await?)
+}
+
+/// Whether this process has seen that the copy of the ledger is complete: what an older PostgreSQL has forgotten is known, and counted.
+pub fn has_looked(app: &App) -> bool {
+    app.ledger_checked.load(Ordering::Acquire)
 }
 
 /// Whether it was entered, and nobody has ended it.

@@ -155,6 +155,9 @@ fn request_hash(new: &NewWithdrawal) -> RequestHash {
 
 /// By one statement, where nothing stands in the way and no code is asked for.
 async fn insert(app: &App, caller: &Caller, new: &NewTransaction, code: Option<&SecretString>) -> Result<Inserted> {
+    if let Err(refused) = caller.require_verified_email(app).await {
+        return transactions::find_repeat(app, new).await?.map(Inserted::Repeat).ok_or(refused);
+    }
     // A code that cannot be one is refused below, after a repeat was answered.
     if totp::check_form("totp_code", code).is_ok()
         && let Some(row) = transactions::insert_without_code(app, new).await?

@@ -10,7 +10,7 @@ mod reporting;
 mod retention;
 mod urls;
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, env::VarError, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
@@ -438,11 +438,15 @@ impl Reader<'_> {
 /// `NAME`, or the contents of the file that `NAME_FILE` names. An empty value counts as not set.
 fn environment(name: &str) -> Result<Option<String>, String> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let Some(value) = read(name) {
+    let read = |name: &str| match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err("is not UTF-8".to_owned()),
+    };
+    if let Some(value) = read(name)? {
         return Ok(Some(value));
     }
-    let Some(path) = read(&format!("{name}_FILE")) else { return Ok(None) };
+    let Some(path) = read(&format!("{name}_FILE"))? else { return Ok(None) };
     match std::fs::read_to_string(&path) {
         // Shortened in place: a copy would leave the secret in memory that nobody wipes.
         Ok(mut value) => {

@@ -329,7 +329,8 @@ impl Db {
     async fn takes_another(&self) -> bool {
         let fresh = async {
             let mut fresh = self.pool.connect_options().connect().await?;
-            fresh.ping().await?;
+            // A standby would be lent to nobody by a new process either.
+            store::require_primary(&mut fresh).await?;
             fresh.close().await
         };
         matches!(timeout(ACQUIRE, fresh).await, Ok(Ok(())))

@@ -70,10 +70,8 @@ pub struct Footing {
 impl Footing {
     pub fn new(clock: Clock, demanded: Durability, gauges: FootingGauges) -> Self {
         let durable = if demanded == Durability::None { Ok(()) } else { Err("it was not asked yet") };
-        gauges.durable.set(i64::from(durable.is_ok()));
         let (durable, ledger_read, refusing) = (Mutex::new(durable), Mutex::default(), Mutex::default());
         let schema_is_current = AtomicBool::new(true);
-        gauges.schema_current.set(1);
         Self { clock, demanded, durable, schema_is_current, ledger_read, refusing, gauges }
     }
 
@@ -131,8 +129,11 @@ impl Footing {
     pub async fn look(&self, db: &Db) -> Result<()> {
         let looked = tokio::time::timeout(DEADLINE, self.ask(db)).await;
         for part in Part::ALL {
-            if let Some(offset) = self.clock.offset(*part) {
-                self.gauges.clock_offset.with_label_values(&[part.name()]).set(offset.as_seconds_f64());
+            let (gauge, label) = (&self.gauges.clock_offset, [part.name()]);
+            match self.clock.offset(*part) {
+                Some(offset) => gauge.with_label_values(&label).set(offset.as_seconds_f64()),
+                // Of what is not known any more the last one would ring on.
+                None => drop(gauge.remove_label_values(&label)),
             }
         }
         self.refusal();

@@ -125,6 +125,11 @@ impl Outbound {
 
     /// The URL, if it may be called as it stands. What its name says is looked at by [`Self::leads_inside`] and at each call.
     pub fn parse(&self, text: &str) -> Result<Url, &'static str> {
+        // The parser would leave out or turn round what is none of a URL's, and call another one than was written.
+        let is_written = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
+        if !is_written || text.chars().any(|one| one.is_whitespace() || one.is_control() || one == '\\') {
+            return Err("must be a URL");
+        }
         let url = Url::parse(text).map_err(|_| "must be a URL")?;
         // As it is kept, in which what is not ASCII takes three times its bytes.
         if text.len().max(url.as_str().len()) > URL_CHARS_MAX {
@@ -227,7 +232,7 @@ fn address(host: &str) -> Option<IpAddr> {
 }
 
 /// Names that are no part of the public DNS.
-fn is_local_name(host: &str) -> bool {
+pub fn is_local_name(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let last = host.rsplit('.').next().unwrap_or_default();
     !host.contains('.')

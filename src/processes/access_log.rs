@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::{body::Body, middleware::Next, response::Response};
 use tracing::Instrument;
 
@@ -41,7 +41,7 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     // What a caller has waited for on purpose is no slowness of ours.
     let waited = waits.map(|waits| waits.waited()).unwrap_or_default();
     let seconds = started.elapsed().saturating_sub(waited).as_secs_f64();
-    let label = label(&method);
+    let label = if status == StatusCode::METHOD_NOT_ALLOWED { OTHER } else { label(&method) };
     app.metrics.http_requests.with_label_values(&[label, &route, status.as_str()]).inc();
     app.metrics.http_request_seconds.with_label_values(&[label, &route]).observe(seconds);
     let failure = response.extensions().get::<Failure>();
@@ -62,11 +62,13 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     response
 }
 
-/// A method may be any word: those that nobody has heard of share one time series.
+/// A method may be any word: those that nobody has heard of, or that a path does not have, share one time series.
+const OTHER: &str = "OTHER";
+
 fn label(method: &Method) -> &str {
     const KNOWN: [Method; 7] =
         [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
-    if KNOWN.contains(method) { method.as_str() } else { "OTHER" }
+    if KNOWN.contains(method) { method.as_str() } else { OTHER }
 }
 
 /// The caller's own id if it is a plain word, else a new one.

@@ -123,6 +123,7 @@ pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
                 .layer(from_fn_with_state(app.clone(), headers::protect))
                 .layer(from_fn_with_state(app.clone(), access_log::record))
                 .layer(from_fn(with_host))
+                .layer(from_fn(with_known_coding))
                 .layer(headers::cors(&app))
                 .layer(from_fn_with_state(app.clone(), go_on))
                 .layer(CatchPanicLayer::custom(panicked))
@@ -146,6 +147,17 @@ async fn with_host(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     Error::header("Host", "must be given, once").into_response()
+}
+
+/// The library reads the last coding alone: what names another one besides was framed otherwise by whoever passed it on (RFC 9112, 6.1).
+async fn with_known_coding(request: Request, next: Next) -> Response {
+    let codings: Vec<&HeaderValue> = request.headers().get_all(header::TRANSFER_ENCODING).iter().collect();
+    let is_chunked = |value: &&HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if codings.is_empty() || (codings.len() == 1 && codings.iter().all(is_chunked)) {
+        return next.run(request).await;
+    }
+    let refused = Error::header("Transfer-Encoding", "must be chunked, and no more").into_response();
+    ([(header::CONNECTION, "close")], refused).into_response()
 }
 
 /// What changes something goes on whoever listens: a client that goes away takes only the answer with it. Else a row would be

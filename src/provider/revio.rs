@@ -37,7 +37,7 @@ use crate::provider::revio::error::slow_down;
 pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use error::RevioError;
-pub use objects::{NewPayout, NewPurchase, Payment, Payout, PayoutStatus, Purchase, PurchaseStatus};
+pub use objects::{NewPayout, NewPurchase, PastPayoutStatus, Payment, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// What Revio's side or a network between may have forgotten is not used again.

@@ -52,6 +52,8 @@ async fn who_looked_at_a_customer_is_told_whatever_was_looked_at(db: PgPool) {
         format!("/v1/admin/transactions?user_id={}", customer.id),
         format!("/v1/admin/transactions/{deposit}"),
         format!("/v1/admin/webhooks/{event}"),
+        format!("/v1/admin/webhooks?object_id={}", of_row.expect("paid")),
+        format!("/v1/admin/webhooks?object_id={deposit}"),
     ];
     for path in concerned.iter().chain([&format!("/v1/admin/users/{}", other.id), &"/v1/admin/transactions".to_owned()])
     {

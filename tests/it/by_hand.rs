@@ -15,7 +15,7 @@ use crate::backups;
 use crate::harness::{Answer, Customer, TestApp};
 
 /// A finished correction of a row, against what Revio holds for us.
-async fn corrected(t: &TestApp, customer: &Customer, direction: &str, amount: i64, row: Uuid) -> Uuid {
+pub(crate) async fn corrected(t: &TestApp, customer: &Customer, direction: &str, amount: i64, row: Uuid) -> Uuid {
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
     let mut body = correction(customer, direction, amount);
     body["counterpart"] = json!("provider_balance");

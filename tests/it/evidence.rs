@@ -6,7 +6,7 @@ use octoco::platform::permissions::Role;
 use octoco::provider::revio::objects::{Figure, Flag};
 use octoco::provider::revio::{Payout, PayoutStatus, Purchase, PurchaseStatus};
 use reqwest::Method;
-use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -44,6 +44,61 @@ async fn a_payout_that_says_something_else_than_was_asked_is_for_a_person(db: Pg
         assert_eq!(t.balance(&customer).await, (100_000, reserved, 100_000 - reserved), "still reserved");
         t.sim.clear_overrides();
     }
+    t.finish_with_held().await;
+}
+
+/// Revio's word after that may mean that the money came back, or not.
+#[sqlx::test]
+async fn an_error_of_what_was_paid_gives_nothing_back_by_itself(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let bank = || PayoutOutcome::Error { code: "issuer_not_available".to_owned() };
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let look = async |minutes| {
+        for _ in 0..minutes {
+            t.advance(TimeDelta::minutes(1));
+            t.drive().await;
+        }
+    };
+    // Paid, and it says so without what was paid.
+    t.sim.set_override(Override::of("payout", "/payment", Value::Null).when("success"));
+    let unproven = t.withdraw(&customer, 1_000, "unproven").await.id();
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(unproven), PayoutOutcome::Success).expect("paid");
+    look(2).await;
+    assert!(t.held_reason(unproven).await.is_some_and(|held| held.contains("paid without a payment")));
+    t.sim.settle_payout(t.payout_of(unproven), bank()).expect("a bank's return");
+    t.sim.clear_faults();
+    t.sim.deliver().await;
+    look(20).await;
+    // Paid while nobody told us, and nobody asked.
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let unseen = t.withdraw(&customer, 2_000, "unseen").await.id();
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(unseen), PayoutOutcome::Success).expect("paid");
+    t.sim.settle_payout(t.payout_of(unseen), bank()).expect("a bank's return");
+    look(20).await;
+    // The execution's own answer was that, and no more.
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Terse));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::BadGateway(Moment::Before)));
+    let terse = t.withdraw(&customer, 4_000, "terse").await.id();
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(terse), bank()).expect("a bank's return");
+    t.sim.set_override(Override::without("payout", "/status_history"));
+    t.sim.clear_faults();
+    look(20).await;
+    for row in [unproven, unseen, terse] {
+        assert_eq!(t.state(row).await, "submitted");
+        assert!(t.held_reason(row).await.is_some_and(|held| held.contains("did the money come back")));
+    }
+    assert_eq!(t.balance(&customer).await, (100_000, 7_000, 93_000));
+    // One that never was paid is given back as ever.
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "issuer_not_available".to_owned() });
+    let failed = t.withdraw(&customer, 8_000, "failed").await.id();
+    look(20).await;
+    assert_eq!(t.state(failed).await, "failed");
     t.finish_with_held().await;
 }
 

@@ -400,7 +400,7 @@ async fn a_payout_is_one_rows_whoever_is_answered_with_it(db: PgPool) {
     t.drive().await;
     let [one, other] = rows.map(|row| t.payout_of(row));
     let payout = t.app.revio.payout(one).await.expect("Revio answers");
-    provider_objects::record_payout(&t.app, Some(rows[1]), &payout).await.expect("noted");
+    provider_objects::record_payout(&t.app, Some(rows[1]), payout).await.expect("noted");
     for (row, payout) in rows.into_iter().zip([one, other]) {
         let known = provider_objects::payouts_of(&t.app, row).await.expect("PostgreSQL answers");
         assert_eq!(known.iter().map(|known| known.id).collect::<Vec<_>>(), [payout]);

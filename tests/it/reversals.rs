@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Customer, TestApp};
+use crate::journals::{booked, entry, with};
 
 /// A customer with one paid deposit, and Revio's purchase of it.
 async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
@@ -128,6 +129,43 @@ async fn a_reversed_chargeback_repays_what_was_owed_for_it(db: PgPool) {
     t.sim.reverse_charge_back(purchase).expect("charged back");
     t.drive().await;
     assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((4_000, 0, 4_000), 0));
+    t.finish().await;
+}
+
+/// Who bore the loss gets it back first, and how much that is a person must say.
+#[sqlx::test]
+async fn what_comes_back_of_a_debt_that_was_written_off_is_for_a_person(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    t.withdraw(&customer, 6_000, "w1").await;
+    t.drive().await;
+    t.sim.charge_back_purchase(purchase).expect("paid");
+    t.drive().await;
+    booked(&t, &maker, &checker, entry("own_funds_in", 6_000), "funds").await;
+    let given_up = with(entry("write_off", 6_000), json!({"user_id": customer.id}));
+    let given_up = booked(&t, &maker, &checker, given_up, "debt").await;
+    assert_eq!((&given_up.body["state"], t.owed(customer.id).await), (&json!("completed"), 0), "{}", given_up.body);
+    t.advance(TimeDelta::seconds(1));
+    t.sim.reverse_charge_back(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    let held = t.get(&checker, "/v1/admin/held").await.body;
+    let row = &held["data"][0];
+    assert_eq!((&row["kind"], &row["held_code"]), (&json!("chargeback_reversal"), &json!("paid_twice")), "{held}");
+    let path = format!("/v1/admin/held/{}/resolve", row["id"].as_str().expect("an id"));
+    let body = json!({"action": "dismiss", "note": "the company's own"});
+    let closed = t.send(Method::POST, &path, Some(&t.token(&checker)), &[], Some(body)).await;
+    assert_eq!(closed.status, StatusCode::OK, "{}", closed.body);
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    // Another customer's is given back as ever, and so is what came and went before.
+    let (other, _, theirs) = paid(&t, 5_000).await;
+    t.sim.charge_back_purchase(theirs).expect("paid");
+    t.drive().await;
+    t.sim.reverse_charge_back(theirs).expect("charged back");
+    t.drive().await;
+    assert_eq!(t.balance(&other).await, (5_000, 0, 5_000));
     t.finish().await;
 }
 

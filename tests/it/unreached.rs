@@ -174,6 +174,24 @@ async fn an_execution_whose_answer_says_only_how_it_ended_is_looked_up_at_once(d
     t.finish_with_held().await;
 }
 
+/// That it is answered at all means that it was taken: the payout in the answer may be as it was before.
+#[sqlx::test]
+async fn an_execution_that_is_answered_with_the_payout_as_it_was_is_made_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_override(Override::of("payout", "/status", json!("initialized")));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    wait(&t, 20).await;
+    let executions = "select sum(executions)::bigint from provider_objects where transaction_id = $1";
+    let executions: i64 = sqlx::query_scalar(executions).bind(withdrawal).fetch_one(&t.app.db).await.expect("a sum");
+    assert_eq!((t.state(withdrawal).await.as_str(), executions), ("submitted", 1));
+    t.sim.clear_overrides();
+    wait(&t, 20).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}
+
 /// What shows that they did ends the pause of all others: an outage of executions is one in which they do nothing.
 #[sqlx::test]
 async fn executions_that_take_effect_and_are_not_answered_stop_no_others(db: PgPool) {
@@ -273,8 +291,10 @@ async fn a_payout_that_revio_cannot_serve_stops_no_other_and_is_for_a_person_wit
     let fault = Fault::chance(1.0, Scope::GetPayout, FaultKind::ServerError(Moment::Before));
     t.sim.set_fault(fault.clone());
     t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::After)));
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
     let broken = t.withdraw(&customer, 4_000, "broken").await.id();
     t.drive().await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
     t.sim.clear_faults();
     t.sim.set_fault(fault.of_object(t.payout_of(broken)));
     for number in 0..12 {
@@ -289,7 +309,7 @@ async fn a_payout_that_revio_cannot_serve_stops_no_other_and_is_for_a_person_wit
     // Revio's last word ends it, and nobody has to.
     t.sim.clear_faults();
     let refused = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
-    t.sim.settle_payout(t.payout_of(broken), refused).expect("Revio may change its word");
+    t.sim.settle_payout(t.payout_of(broken), refused).expect("pending");
     t.drive().await;
     assert_eq!((t.state(broken).await.as_str(), t.held_reason(broken).await), ("failed", None));
     t.finish().await;
@@ -369,7 +389,9 @@ async fn an_execution_that_was_answered_with_another_payout_is_looked_up_and_nev
 #[sqlx::test]
 async fn a_call_that_is_not_there_or_not_open_to_us_keeps_nothing_from_a_person(db: PgPool) {
     let t = TestApp::new(db).await;
-    for status in [401, 403, 404, 405, 500, 501, 503] {
+    let answers = [401, 403, 404, 405, 500, 501, 503].map(|status| FaultKind::Answer { status });
+    for fault in answers.into_iter().chain([FaultKind::Reset(Moment::Before)]) {
+        let what = format!("{fault:?}");
         let customer = t.customer_with(1_000).await;
         let [deposit]: [Uuid; 1] = sqlx::query_scalar("select id from transactions where user_id = $1")
             .bind(customer.id)
@@ -378,14 +400,14 @@ async fn a_call_that_is_not_there_or_not_open_to_us_keeps_nothing_from_a_person(
             .expect("PostgreSQL answers")
             .try_into()
             .expect("one");
-        t.sim.set_fault(Fault::chance(1.0, Scope::OtherCall, FaultKind::Answer { status }));
+        t.sim.set_fault(Fault::chance(1.0, Scope::OtherCall, fault));
         t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
         t.sim.charge_back_amount(t.purchase_of(deposit), 300).expect("paid");
         t.advance(TimeDelta::days(1));
         wait(&t, 60).await;
         let reason = t.held_reason(deposit).await.unwrap_or_default();
-        assert!(reason.contains("does not say how much"), "{status}: {reason}");
-        assert_eq!(t.app.revio.purchases_paused(), None, "{status}");
+        assert!(reason.contains("does not say how much"), "{what}: {reason}");
+        assert_eq!(t.app.revio.purchases_paused(), None, "{what}");
         t.sim.clear_faults();
     }
     t.finish_with_held().await;

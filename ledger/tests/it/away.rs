@@ -150,8 +150,12 @@ async fn addresses_may_be_ports_addresses_or_names_and_wrong_ones_are_errors_at_
         let error = Ledger::connect(Options::new(0, wrong)).await.err();
         assert!(matches!(error, Some(ConnectError::Address(_))), "{wrong:?}: {error:?}");
     }
-    let unresolved = Ledger::connect(Options::new(0, "no-such-host.invalid:3000")).await.err();
-    assert!(matches!(unresolved, Some(ConnectError::Resolve { .. })), "{unresolved:?}");
+    for nobody in ["no-such-host.invalid:3000", "no-such-host.invalid:3000,nor-this.invalid:3001"] {
+        let unresolved = Ledger::connect(Options::new(0, nobody)).await.err();
+        assert!(matches!(unresolved, Some(ConnectError::Resolve { .. })), "{unresolved:?}");
+    }
+    // One of several, whose machine is gone.
+    Ledger::connect(Options::new(0, format!("no-such-host.invalid:3000,{}", server.port))).await.unwrap();
     let seven = Ledger::connect(Options::new(0, "1,2,3,4,5,6,7")).await.err();
     assert!(matches!(seven, Some(ConnectError::Client(_))), "{seven:?}");
     for base in [1, 999, 710, u32::MAX] {

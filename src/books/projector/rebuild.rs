@@ -14,6 +14,7 @@ use sqlx::{Connection, PgConnection};
 use super::{Page, advance, store as copy, watch};
 use crate::app::App;
 use crate::books::slots;
+use crate::money::restrictions;
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
@@ -41,7 +42,9 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
 
 /// The same, whatever the ledger has lost: once somebody has written down what that was.
 pub async fn rebuild_accepting_lost(app: &App) -> Result<Rebuilt> {
-    build(app, Lost::TakenOut).await
+    let rebuilt = build(app, Lost::TakenOut).await?;
+    restrictions::impose_again(app).await?;
+    Ok(rebuilt)
 }
 
 async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {

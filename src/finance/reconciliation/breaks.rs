@@ -116,6 +116,8 @@ pub struct Break {
     pub last_run_id: Uuid,
     pub acceptance_by: Option<Uuid>,
     pub acceptance_note: Option<String>,
+    /// When that was asked for last.
+    pub acceptance_at: Option<DateTime>,
     pub resolution: Option<Code>,
     pub resolution_note: Option<String>,
     pub resolved_by: Option<Uuid>,
@@ -390,9 +392,7 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
-        if let Some(first) = known.acceptance_by.filter(|first| *first != by.id)
-            && is_still_wanted(app, &mut tx, first).await?
-        {
+        if known.acceptance_by.is_some_and(|first| first != by.id) && is_still_wanted(app, &mut tx, &known).await? {
             return Err(Error::field("code", "is asked for by somebody else already: agree with accept"));
         }
         // Whoever agrees does so to what stood there when it was read.
@@ -402,7 +402,7 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
                 "is another one than it was asked for with, which somebody may be agreeing to",
             ));
         }
-        store::set_acceptance(&mut *tx, id, by.id, note).await?;
+        store::set_acceptance(&mut *tx, id, (by.id, app.clock.now()), note).await?;
         audit::record(app, &mut *tx, entry(&by.actor, "break.acceptance_proposed", &known, what)).await?;
     } else {
         let (journal_id, adjustment_id) = (*journal_id, *adjustment_id);
@@ -423,9 +423,11 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
     find(app, id).await
 }
 
-/// Whether who asked for it to be accepted may still ask, so that a second person's word counts (docs/decisions/030).
-async fn is_still_wanted(app: &App, tx: &mut PgConnection, first: Uuid) -> Result<bool> {
-    approvals::may_still(tx, first, ReconciliationResolve::ROLES, app.clock.now()).await
+/// Whether who asked for it to be accepted has been somebody who may ever since, so that a second person's word counts (docs/decisions/030).
+async fn is_still_wanted(app: &App, tx: &mut PgConnection, known: &Break) -> Result<bool> {
+    let Some(first) = known.acceptance_by else { return Ok(false) };
+    let since = known.acceptance_at.unwrap_or_else(|| app.clock.now());
+    approvals::may_still(tx, first, ReconciliationResolve::ROLES, since).await
 }
 
 /// The second person agrees that it stays as it is.
@@ -441,7 +443,7 @@ pub async fn accept(app: &App, by: &StaffMember, id: Uuid) -> Result<Break> {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
     approvals::require_approver(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
-    if !is_still_wanted(app, &mut tx, first).await? {
+    if !is_still_wanted(app, &mut tx, &known).await? {
         return Err(Error::StaleState);
     }
     let (journal_id, adjustment_id) = (None, None);

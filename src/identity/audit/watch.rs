@@ -110,8 +110,7 @@ fn note(head: &Head) -> AuditNote {
 
 pub(super) async fn measure(app: &App) -> Result<()> {
     let watched = store::watched(&app.db).await?;
-    let intact = watched.broken.is_none() && watched.verified_at.is_some();
-    app.metrics.audit.intact.set(i64::from(intact));
+    app.metrics.audit.intact.set(i64::from(watched.broken.is_none()));
     app.metrics.audit.verified_at.set(watched.verified_at.map_or(0, |at| at.timestamp()));
     Ok(())
 }

@@ -22,6 +22,10 @@ pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
            select t.user_id from breaks b join transactions t on t.id = b.transaction_id where b.id = $1
            union all
            select user_id from mails where id = $1 and user_id is not null
+           union all
+           select t.user_id from provider_objects o join transactions t on t.id = o.transaction_id where o.id = $1
+           union all
+           select id from users where id = $1
            limit 1"#,
         id
     );

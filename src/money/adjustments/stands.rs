@@ -11,6 +11,9 @@ use crate::money::transactions::{self, Direction, Hold, Kind, State, Transaction
 use crate::platform::batcher::LockWait;
 use crate::platform::error::Result;
 
+const WRITTEN_OFF: &str =
+    "what its customer owed was written off since: what comes back of it first makes good that loss";
+
 /// Why a row is held that people have booked.
 fn booked_by_hand(direction: Direction) -> &'static str {
     match direction {
@@ -40,7 +43,13 @@ pub async fn hold_if_corrected(
         is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
     }
     let reason = booked_by_hand(direction);
-    if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), reason).await? {
+    if !is_corrected {
+        return Ok(None);
+    }
+    let what = (direction, amount);
+    let is_booked = store::is_booked_by_hand(&app.db, row, what, reason).await?
+        || store::is_booked_by_a_lost_one(&app.db, row, what).await?;
+    if !is_booked {
         return Ok(None);
     }
     if is_recorded(app, row, legs).await? {
@@ -56,6 +65,14 @@ pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result
         return Ok(None);
     }
     transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
+}
+
+/// Who bears a loss gets it back first: what comes back of a deposit of which a debt has been given up since is not its customer's by itself.
+pub async fn hold_if_written_off(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
+    if !store::is_written_off(&app.db, row).await? || is_recorded(app, row, legs).await? {
+        return Ok(None);
+    }
+    transactions::hold(app, row, Hold::PaidTwice, WRITTEN_OFF).await.map(Some)
 }
 
 /// Whether the ledger has one of these of the row.

@@ -1,6 +1,6 @@
 //! SQL of `adjustments`, and of the row in `transactions` that is written with each.
 
-use ledger::Amount;
+use ledger::{Amount, TransferCode};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -104,14 +104,56 @@ pub(super) async fn set_settled(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) ->
     update.execute(db).await.map(drop)
 }
 
+/// Those of the rows that people have corrected, or may have before an older database was put back: the ledger has corrections of no row.
 pub(super) async fn corrected(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         r#"select about_id as "row!" from adjustments where about_id = any($1)
            union select settles_id from adjustments where settles_id = any($1)
-           union select settles_id from journals where settles_id = any($1)"#,
-        rows
+           union select settles_id from journals where settles_id = any($1)
+           union select id from unnest($1::uuid[]) as id
+                  where (select exists (select from ledger_orphan_transfers where code = $2))"#,
+        rows,
+        i32::from(TransferCode::Adjustment.code())
     )
     .fetch_all(db)
+    .await
+}
+
+/// Whether a debt of the row's customer was given up since there was the deposit that it is about.
+pub(super) async fn is_written_off(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from journals j
+                           where j.user_id = $1 and j.kind = 'write_off' and j.state = 'completed' and j.currency = $2
+                             and j.ended_at >= coalesce((select created_at from transactions where id = $3), $4)) as "is!""#,
+        row.user_id,
+        row.amount.currency().code(),
+        row.parent_id,
+        row.created_at
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Whether the ledger has a correction of this customer's, of this very sum, whose row an older database has forgotten, and which may have been
+/// about this one: it came later.
+pub(super) async fn is_booked_by_a_lost_one(
+    db: impl PgExecutor<'_>,
+    row: &Transaction,
+    (direction, amount): (Direction, Amount),
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from ledger_orphan_transfers
+                           where code = $1 and amount_minor = $2 and currency = $3 and executed_at >= $4
+                             and case $5 when 'credit' then credit_account_id else debit_account_id end
+                                 between $6::uuid and (left($6::uuid::text, 32) || 'ffff')::uuid) as "is!""#,
+        i32::from(TransferCode::Adjustment.code()),
+        amount.minor(),
+        amount.currency().code(),
+        row.created_at,
+        direction.name(),
+        row.user_id
+    )
+    .fetch_one(db)
     .await
 }
 

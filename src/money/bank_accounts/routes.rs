@@ -9,10 +9,9 @@ use uuid::Uuid;
 
 use super::{BankAccount, Details, NewBankAccount, branch_codes};
 use crate::app::App;
-use crate::identity::caller::{Caller, Verified};
-use crate::identity::totp;
+use crate::identity::caller::Caller;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, appears, located, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, located, replayed};
 use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -102,31 +101,12 @@ impl From<BankAccount> for BankAccountView {
         (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn add(
     State(app): State<App>,
-    Verified(caller): Verified,
+    caller: Caller,
     key: Option<IdempotencyKey>,
     Json(mut body): Json<NewBankAccountBody>,
 ) -> Result<impl IntoResponse> {
     let code = body.totp_code.take();
-    let new = body.parse()?;
-    // A code counts once: a repeat is answered without one.
-    let repeat = match &key {
-        Some(key) => super::find_repeat(&app, caller.user_id, &new, key).await?,
-        None => None,
-    };
-    let added = match repeat {
-        Some(repeat) => repeat,
-        None => match (totp::ask(&app, &caller, code.as_ref()).await, &key) {
-            // The same call at the same moment may have used the code up.
-            (Err(Error::InvalidCredentials), Some(key)) => {
-                let repeat = appears(|| super::find_repeat(&app, caller.user_id, &new, key)).await?;
-                repeat.ok_or(Error::InvalidCredentials)?
-            }
-            (asked, _) => {
-                asked?;
-                super::add(&app, &caller, new, key.as_ref()).await?
-            }
-        },
-    };
+    let added = super::request(&app, &caller, body.parse()?, code, key).await?;
     let place = located(format_args!("/v1/bank-accounts/{}", added.account.id));
     Ok((StatusCode::CREATED, place, replayed(added.replayed), Json(BankAccountView::from(added.account))))
 }

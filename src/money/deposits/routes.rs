@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{NewDeposit, cancelling};
 use crate::app::App;
-use crate::identity::caller::{Caller, Verified};
+use crate::identity::caller::Caller;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
 use crate::money::transactions::{NewMetadata, examples, metadata};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
@@ -57,7 +57,7 @@ impl NewDepositBody {
         (status = 503, description = "`provider_unavailable`"), Problems))]
 async fn create(
     State(app): State<App>,
-    Verified(caller): Verified,
+    caller: Caller,
     key: IdempotencyKey,
     Json(body): Json<NewDepositBody>,
 ) -> Result<impl IntoResponse> {

@@ -13,6 +13,7 @@ pub(super) struct Snapshot {
     pub(super) transaction_id: Option<Uuid>,
     pub(super) related_id: Option<Uuid>,
     pub(super) status: String,
+    pub(super) was_paid: bool,
     pub(super) amount_minor: Option<i64>,
     pub(super) fee_minor: Option<i64>,
     pub(super) currency: Option<String>,
@@ -53,6 +54,8 @@ pub struct Known {
     pub executions: i32,
     /// Of those, how many certainly did not happen: refused in words, begun too late, or never sent.
     pub refusals: i32,
+    /// Payouts: when Revio first told us that it was paid, whatever it says since.
+    pub paid_at: Option<DateTime>,
 }
 
 impl Known {
@@ -75,6 +78,7 @@ impl Snapshot {
         !is_named_by_now
             && (self.transaction_id.is_none() || self.transaction_id == known.transaction_id)
             && self.status == known.status
+            && (!self.was_paid || known.paid_at.is_some())
             && self.amount_minor == known.amount_minor
             && self.fee_minor == known.fee_minor
             && self.currency == known.currency
@@ -89,7 +93,7 @@ macro_rules! known {
         sqlx::query_as!(
             Known,
             r#"select id, kind as "kind: ObjectKind", transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing,
-                      created_on, updated_on, announced_on, changed_at, status_at, stale_since, executions, refusals
+                      created_on, updated_on, announced_on, changed_at, status_at, stale_since, executions, refusals, paid_at
                  from provider_objects "# + $after
             $(, $argument)*
         )
@@ -144,12 +148,12 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> 
     };
     let upsert = sqlx::query!(
         "insert into provider_objects as o (id, kind, transaction_id, related_id, status, amount_minor, fee_minor, currency,
-                                            is_outgoing, created_on, updated_on, first_seen_at, last_seen_at, changed_at, status_at)
+                                            is_outgoing, created_on, updated_on, first_seen_at, paid_at, last_seen_at, changed_at, status_at)
          select n.*, n.now, n.now, n.now
            from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
-                       $9::boolean[], $10::bigint[], $11::bigint[], $12::timestamptz[])
+                       $9::boolean[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::timestamptz[])
                 as n (id, kind, transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing, created_on,
-                      updated_on, now)
+                      updated_on, now, paid_at)
           where (select unawaited())
          on conflict (id) do update
             set kind = case when o.kind = 'payment' then excluded.kind else o.kind end,
@@ -161,6 +165,7 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> 
                 is_outgoing = excluded.is_outgoing, created_on = coalesce(o.created_on, excluded.created_on),
                 updated_on = coalesce(excluded.updated_on, o.updated_on),
                 last_seen_at = excluded.last_seen_at, stale_since = null,
+                paid_at = coalesce(o.paid_at, excluded.paid_at),
                 changed_at = excluded.changed_at,
                 status_at = case when o.status = excluded.status then o.status_at else excluded.status_at end
           where o.updated_on is null or excluded.updated_on is null or excluded.updated_on >= o.updated_on",
@@ -175,7 +180,8 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> 
         &snapshots.iter().map(|snapshot| snapshot.is_outgoing).collect::<Vec<Option<bool>>>() as _,
         &numbers(|snapshot| snapshot.created_on) as _,
         &numbers(|snapshot| snapshot.updated_on) as _,
-        &snapshots.iter().map(|snapshot| snapshot.now).collect::<Vec<DateTime>>()
+        &snapshots.iter().map(|snapshot| snapshot.now).collect::<Vec<DateTime>>(),
+        &snapshots.iter().map(|snapshot| snapshot.was_paid.then_some(snapshot.now)).collect::<Vec<Option<DateTime>>>() as _
     );
     upsert.execute(db).await.map(drop)
 }

@@ -279,23 +279,30 @@ pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateT
     query.fetch_all(db).await
 }
 
-/// Ends the hold of every transaction that was held for a freeze, where no freeze is left. How many.
+/// Those that are in force are due at once.
+pub(super) async fn make_due(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<()> {
+    let due = sqlx::query!("update restrictions set due_at = $1, attempts = 0 where state = 'in_force'", now);
+    due.execute(db).await.map(drop)
+}
+
+/// Ends the hold of every transaction that was held for a freeze, where none is left, and no closure. How many.
 pub(super) async fn resume_unfrozen(db: impl PgExecutor<'_>, reason: &str, now: DateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "update transactions t set held_code = null, held_reason = null, held_at = null, due_at = $2, attempts = 0, version = version + 1,
                 noted_at = $2
-          where held_code = $1 and not exists (
-                select from restrictions r where r.user_id = t.user_id and r.kind = 'freeze' and r.state <> 'lifted')",
+          where held_code = $1 and held_reason is not null and not exists (
+                select from restrictions r where r.user_id = t.user_id and r.state <> 'lifted')",
         reason,
         now
     );
     Ok(done.execute(db).await?.rows_affected())
 }
 
+/// Or closed: of a ledger that was put back to an earlier moment a closed wallet may be full again.
 pub(super) async fn frozen(db: impl PgExecutor<'_>, customers: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     let frozen = sqlx::query_scalar!(
         "select user_id from restrictions
-          where user_id = any($1) and kind = 'freeze' and state in ('initiated', 'in_force', 'lifting')",
+          where user_id = any($1) and state in ('initiated', 'in_force', 'lifting')",
         customers
     );
     frozen.fetch_all(db).await
@@ -365,6 +372,15 @@ pub(super) async fn advance(
     )
     .fetch_optional(db)
     .await
+}
+
+/// Nothing is due of one that is in force.
+pub(super) async fn settle(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+    let settled = sqlx::query!(
+        "update restrictions set due_at = null, attempts = 0 where id = $1 and state = 'in_force' and due_at is not null",
+        id
+    );
+    settled.execute(db).await.map(drop)
 }
 
 /// One that moved meanwhile is left alone.

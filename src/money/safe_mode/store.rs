@@ -82,11 +82,16 @@ pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) ->
               where due_at > $1::timestamptz + interval '90 seconds' and ended_at is null and exists (select from once) returning id),
          executed as (
              update provider_objects set executions = executions + 1
-              where id in (select provider_id from transactions where kind = 'withdrawal' and state = 'submitting')
-                and exists (select from once) returning id),
+              where kind = 'payout' and exists (select from once)
+                and transaction_id in (select t.id from transactions t
+                                        where t.kind = 'withdrawal' and t.state in ('reserved', 'submitting', 'submitted'))
+                and (executions > 0 or id in (select t.provider_id from transactions t
+                                               where t.kind = 'withdrawal' and t.state = 'submitting'))
+              returning id),
          aside as (
              update transactions set due_at = $1, held_code = null, held_reason = null, held_at = null, version = version + 1
               where kind = 'deposit' and exists (select from once)
+                and held_reason is not null
                 and (held_code = 'set_aside'
                      or held_code = 'behind_ledger' and exists (select from suspense_items s where s.transaction_id = transactions.id))
              returning id)

@@ -160,6 +160,12 @@ pub(super) fn is_closed_by_review(app: &App, withdrawal: &Transaction, payout: &
     !is_foreign && withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
 }
 
+/// Revio's word is another one after it had paid: whether the money came back, a person must find out. Nothing is released or given back by itself.
+pub(super) async fn hold_returned(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let reason = "Revio paid it, and calls it an error now: did the money come back?";
+    transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
+}
+
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.
 async fn hold_misfit(app: &App, withdrawal: &Transaction, misfit: Misfit) -> Result<Transaction> {
     let reason = match misfit {

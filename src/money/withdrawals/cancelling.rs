@@ -2,7 +2,8 @@
 //! dies, the worker goes on with what the row says.
 //!
 //! ```text
-//! cancel ─> called off (the row, at the version that was read) ─> release: the ledger voids the reservation ─> cancelled
+//! cancel ─> called off (the row, at the version that was read) ─> release_unless_paid: Revio is asked about its payouts,
+//!                                                          then the ledger voids the reservation ─> cancelled
 //! ```
 //!
 //! The row moves only from the version at which the ledger had no payout noted, and a payout begins only from the row's version, too

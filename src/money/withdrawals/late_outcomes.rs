@@ -27,7 +27,7 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
             PayoutStatus::Success => looked = reconsider(app, &looked, &payout).await?,
             _ if is_own => looked = reconsider(app, &looked, &payout).await?,
             // It is on its way, or never was: its end is told, and looked for again.
-            PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Error => {}
+            PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Error | PayoutStatus::Returned => {}
         }
     }
     match unknown {
@@ -43,14 +43,13 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, is_known, LATER_LOOKS[0]).await?;
     match (withdrawal.state, &payout.status) {
         (State::Failed | State::Cancelled, PayoutStatus::Success) => booking::book_late(app, withdrawal, payout).await,
-        (State::Failed | State::Cancelled, PayoutStatus::Error)
+        (State::Failed | State::Cancelled, PayoutStatus::Error | PayoutStatus::Returned)
             if receivables::is_collected(app, withdrawal, CollectLegs::LATE).await? =>
         {
             booking::end_late(app, withdrawal, payout).await
         }
-        (State::Completed, PayoutStatus::Error) => {
-            let reason = "Revio paid it, and calls it an error now: did the money come back?";
-            transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
+        (State::Completed, PayoutStatus::Error | PayoutStatus::Returned) => {
+            booking::hold_returned(app, withdrawal).await
         }
         // A fee that is only named now.
         (State::Completed, PayoutStatus::Success) => match booking::fitting_payment(app, withdrawal, payout).ok() {
@@ -63,8 +62,13 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
         (_, PayoutStatus::Unknown(word)) => {
             provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
         }
-        (_, PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Error) => {
-            Ok(withdrawal.clone())
-        }
+        (
+            _,
+            PayoutStatus::Initialized
+            | PayoutStatus::Pending
+            | PayoutStatus::Success
+            | PayoutStatus::Error
+            | PayoutStatus::Returned,
+        ) => Ok(withdrawal.clone()),
     }
 }

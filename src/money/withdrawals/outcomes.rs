@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::booking::{self, reported};
 use crate::app::App;
 use crate::money::provider_objects::{self, UNKNOWN_MAX};
+use crate::money::safe_mode;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
@@ -76,7 +77,9 @@ async fn adopt_executed_but(app: &App, withdrawal: &Transaction, asked: Option<U
             PayoutStatus::Unknown(word) if known.executions == 0 => {
                 return provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await.map(Some);
             }
-            _ => return adopt(app, withdrawal, &payout).await.map(Some),
+            PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Returned | PayoutStatus::Unknown(_) => {
+                return adopt(app, withdrawal, &payout).await.map(Some);
+            }
         }
     }
     Ok(None)
@@ -153,6 +156,9 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
     match &payout.status {
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
+        PayoutStatus::Returned => booking::hold_returned(app, withdrawal).await,
+        // What an older database has forgotten may have been executed once more: that is looked at first.
+        PayoutStatus::Error if !safe_mode::has_looked(app) => transactions::defer(app, withdrawal, IN_FLIGHT_MAX).await,
         PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {
             Some(pause) => transactions::defer(app, withdrawal, pause).await,
             None => booking::void_reservation(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
@@ -236,8 +242,8 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
         let payout = match provider_objects::if_known(asked) {
             Ok(Some(payout)) => {
                 // One that is older than what Revio told before says for certain only that money has left, or may.
-                unanswered =
-                    provider_objects::record_payout(app, Some(withdrawal.id), &payout).await.err().or(unanswered);
+                let recorded = provider_objects::record_payout(app, Some(withdrawal.id), payout.clone()).await;
+                unanswered = recorded.err().or(unanswered);
                 payout
             }
             Ok(None) => {
@@ -261,7 +267,7 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
             PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
                 app.clock.now() - provider_objects::status_since(app, payout_id).await? < UNDECIDED_MAX
             }
-            PayoutStatus::Initialized | PayoutStatus::Error => false,
+            PayoutStatus::Initialized | PayoutStatus::Error | PayoutStatus::Returned => false,
         };
         if pays {
             return Ok(Some(payout));

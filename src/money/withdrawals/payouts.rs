@@ -27,7 +27,7 @@ use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider,
 use crate::money::{bank_accounts, evidence, provider_objects, restrictions, safe_mode};
 use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::LEASE;
-use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
+use crate::provider::revio::{NewPayout, PastPayoutStatus, Payout, PayoutStatus, RevioError};
 
 const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
 /// Between the row that says `submitting` and the call. Whoever was stopped for longer leaves it to the next holder of the lease.
@@ -72,7 +72,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     match created {
         Ok(payout) => {
             // Known from here on, whatever it says: before another is registered it is asked for.
-            provider_objects::record_payout(app, Some(withdrawal.id), &payout).await?;
+            let payout = provider_objects::record_payout(app, Some(withdrawal.id), payout).await?;
             require_as_asked_for(app, withdrawal, &payout)?;
             require_destination(&payout, &details)?;
             let registered = attach(app, withdrawal, &payout).await?;
@@ -203,10 +203,12 @@ async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payo
             provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
         }
         // The ledger has it, as it has what we execute.
-        PayoutStatus::Pending | PayoutStatus::Success => match note_or_hold(app, withdrawal, payout.id).await? {
-            Some(held) => Ok(held),
-            None => adopt(app, withdrawal, payout).await,
-        },
+        PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Returned => {
+            match note_or_hold(app, withdrawal, payout.id).await? {
+                Some(held) => Ok(held),
+                None => adopt(app, withdrawal, payout).await,
+            }
+        }
     }
 }
 
@@ -321,11 +323,16 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         }
         // And that it has begun: from here on it is not executed, whatever an older answer says.
         Called::Answered(payout @ Payout { payment: None, status: PayoutStatus::Success, .. }) => {
-            let begun = Payout { status: PayoutStatus::Pending, ..payout };
-            let begun = record_and_apply(app, withdrawal, &begun).await?;
+            let paid = vec![PastPayoutStatus { status: PayoutStatus::Success }];
+            let begun = Payout { status: PayoutStatus::Pending, status_history: paid, ..payout };
+            let begun = record_and_apply(app, withdrawal, begun).await?;
             ask_and_apply(app, &begun, payout_id).await
         }
-        Called::Answered(payout) => record_and_apply(app, withdrawal, &payout).await,
+        // Revio has taken the call, and tells the payout as it was before: it has begun all the same.
+        Called::Answered(payout @ Payout { status: PayoutStatus::Initialized, .. }) => {
+            record_and_apply(app, withdrawal, Payout { status: PayoutStatus::Pending, ..payout }).await
+        }
+        Called::Answered(payout) => record_and_apply(app, withdrawal, payout).await,
         Called::NotMade(row) => row,
         Called::Unanswered(error) => Err(error.into()),
     }
@@ -336,9 +343,9 @@ async fn ask_and_apply(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> 
     apply(app, withdrawal, &payout).await
 }
 
-async fn record_and_apply(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    provider_objects::record_payout(app, Some(withdrawal.id), payout).await?;
-    apply(app, withdrawal, payout).await
+async fn record_and_apply(app: &App, withdrawal: &Transaction, payout: Payout) -> Result<Transaction> {
+    let payout = provider_objects::record_payout(app, Some(withdrawal.id), payout).await?;
+    apply(app, withdrawal, &payout).await
 }
 
 async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Called> {
@@ -426,6 +433,10 @@ fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
 
 /// `→ reserved`: the payout's window has closed unused, and a new one takes its place, if it can never be paid and no two were noted.
 async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    // Also since what an older database has forgotten is counted before the safe mode is left.
+    if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
+        return Ok(waiting);
+    }
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
     let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
@@ -452,7 +463,9 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
                 PayoutStatus::Unknown(word) if !is_noted => {
                     return provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, &word).await;
                 }
-                _ => return adopt(app, withdrawal, &payout).await,
+                PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Returned | PayoutStatus::Unknown(_) => {
+                    return adopt(app, withdrawal, &payout).await;
+                }
             }
         }
     }

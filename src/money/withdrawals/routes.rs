@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{NewWithdrawal, cancelling};
 use crate::app::App;
-use crate::identity::caller::{Caller, Verified};
+use crate::identity::caller::Caller;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
 use crate::money::transactions::{NewMetadata, examples, metadata};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
@@ -67,7 +67,7 @@ impl NewWithdrawalBody {
         (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `staff_account`, `idempotency_key_reused`"), Problems))]
 async fn create(
     State(app): State<App>,
-    Verified(caller): Verified,
+    caller: Caller,
     key: IdempotencyKey,
     Json(body): Json<NewWithdrawalBody>,
 ) -> Result<impl IntoResponse> {

@@ -45,6 +45,13 @@ impl Declare<'_> {
         self.register(IntGauge::new(name, help))
     }
 
+    /// 1 or 0, and 1 until it is known otherwise: nobody is woken for what was not looked at.
+    pub(super) fn fact(&self, name: &str, help: &str) -> IntGauge {
+        let gauge = self.level(name, help);
+        gauge.set(1);
+        gauge
+    }
+
     pub(super) fn histogram(&self, name: &str, help: &str, labels: &[Label]) -> HistogramVec {
         self.histogram_of(&CALLS, name, help, labels)
     }

@@ -169,7 +169,7 @@ metrics! {
     /// What the watch over the audit log's chain found.
     pub struct AuditGauges {
         /// 1: it goes through what was noted before, and holds.
-        intact: IntGauge = level("octoco_audit_chain_intact", "1 while the chain of the audit log holds"),
+        intact: IntGauge = fact("octoco_audit_chain_intact", "1 while the chain of the audit log holds"),
         /// When that was last seen, in Unix seconds.
         verified_at: IntGauge = level("octoco_audit_verified_timestamp_seconds", "When the chain was last seen to hold"),
     }
@@ -184,9 +184,9 @@ metrics! {
             "octoco_clock_offset_seconds", "This process's clock minus another one", &[("to", &[])]
         ),
         /// 1: PostgreSQL promises what `DATABASE_DURABILITY` demands.
-        durable: IntGauge = level("octoco_database_durable", "PostgreSQL promises the durability demanded"),
+        durable: IntGauge = fact("octoco_database_durable", "PostgreSQL promises the durability demanded"),
         /// 1: PostgreSQL's schema is at least as new as this release's.
-        schema_current: IntGauge = level("octoco_schema_current", "PostgreSQL's schema is as new as this release's"),
+        schema_current: IntGauge = fact("octoco_schema_current", "PostgreSQL's schema is as new as this release's"),
     }
 }
 

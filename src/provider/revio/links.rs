@@ -2,6 +2,8 @@
 
 use reqwest::Url;
 
+use crate::platform::outbound::is_local_name;
+
 /// Where a file is fetched, and whether the key goes along.
 pub(super) struct Download {
     pub(super) url: Url,
@@ -57,9 +59,8 @@ fn is_plain(path: &str) -> bool {
 pub(super) fn download(base: &Url, link: &str) -> Option<Download> {
     let url = read(base, link)?;
     let with_key = url.origin() == base.origin();
-    let public = url.scheme() == "https"
-        && url.port().is_none()
-        && url.domain().is_some_and(|name| name.contains('.') && !name.ends_with(".localhost"));
+    let public =
+        url.scheme() == "https" && url.port().is_none() && url.domain().is_some_and(|name| !is_local_name(name));
     ((with_key || public) && url.fragment().is_none()).then_some(Download { url, with_key })
 }
 
@@ -183,6 +184,9 @@ mod tests {
             "https://localhost/1.csv",
             "https://metadata/1.csv",
             "https://files.localhost/1.csv",
+            "https://files.localhost./1.csv",
+            "https://metadata.google.internal/1.csv",
+            "https://printer.local/1.csv",
             "https://user:password@revio.example/1.csv",
             "ftp://files.example/1.csv",
             "file:///etc/passwd",

@@ -356,8 +356,24 @@ pub struct Payout {
     pub client: Destination,
     #[serde(default, deserialize_with = "lenient")]
     pub execution_url: Option<String>,
+    /// Every status that it had, the latest last.
+    #[serde(default, deserialize_with = "lenient")]
+    pub status_history: Vec<PastPayoutStatus>,
     #[serde(default)]
     pub updated_on: Figure,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PastPayoutStatus {
+    pub status: PayoutStatus,
+}
+
+impl Payout {
+    /// Whether it ever was paid, as far as this answer tells.
+    pub fn was_paid(&self) -> bool {
+        self.status == PayoutStatus::Success
+            || self.status_history.iter().any(|past| past.status == PayoutStatus::Success)
+    }
 }
 
 /// Every status that any version of the platform is known to use; a new word is kept, never an error.
@@ -432,6 +448,8 @@ pub enum PayoutStatus {
     Success,
     /// The execution failed. Revio would let it be tried again, so it is final only because we do not.
     Error,
+    /// An error of what was paid before, by this answer or an earlier one (`provider_objects`): the money may have come back, or not.
+    Returned,
     Unknown(String),
 }
 
@@ -457,7 +475,7 @@ impl PayoutStatus {
             Self::Initialized => "initialized",
             Self::Pending => "pending",
             Self::Success => "success",
-            Self::Error => "error",
+            Self::Error | Self::Returned => "error",
             Self::Unknown(word) => word,
         }
     }

@@ -1,13 +1,15 @@
 //! A call to Revio that a restored row has forgotten may still have its effect, and so may what it has forgotten of a purchase.
 
+use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
-use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{empty, leave, look, wait};
 use crate::backups;
+use crate::by_hand;
 use crate::harness::{Customer, TestApp};
 
 /// Its first call was not answered, and the row has forgotten it. Until no call can have its effect nobody is told that it can be decided about, nor
@@ -141,4 +143,37 @@ async fn a_purchase_of_another_sum_is_not_taken_for_the_one_that_the_row_forgot(
         assert_eq!(purchase_of_row(&db, deposit).await, Some(second), "{first_speaks}");
         empty(&t).await;
     }
+}
+
+/// The ledger has the correction, and nothing says which row it was about: one of the customer's, of that very sum and from before it, may be.
+#[sqlx::test]
+async fn what_a_correction_gave_after_the_backup_is_not_given_back_besides(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (customer, other) = (t.customer_with(10_000).await, t.customer_with(10_000).await);
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let corrected = t.withdraw(&customer, 4_000, "w").await.id();
+    let strangers = t.withdraw(&other, 4_000, "w").await.id();
+    t.drive().await;
+    backups::take(&db).await;
+    t.advance(TimeDelta::minutes(1));
+    by_hand::corrected(&t, &customer, "credit", 4_000, corrected).await;
+    backups::restore(&db).await;
+    look(&t).await;
+    for row in [corrected, strangers] {
+        let error = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
+        t.sim.settle_payout(t.payout_of(row), error).expect("pending");
+    }
+    t.drive().await;
+    assert_eq!((t.state(strangers).await.as_str(), t.balance(&other).await), ("failed", (10_000, 0, 10_000)));
+    assert!(t.held_reason(corrected).await.is_some_and(|reason| reason.contains("booked already")));
+    assert_eq!(t.balance(&customer).await, (14_000, 4_000, 10_000), "given back once");
+    // What begins since is not what it was about.
+    let since = t.withdraw(&customer, 4_000, "since").await.id();
+    leave(&t, &t.staff(Role::Admin).await).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "do_not_honour".to_owned() });
+    for _ in 0..4 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    assert_eq!(t.state(since).await, "failed");
 }

@@ -19,7 +19,7 @@ macro_rules! breaks {
                       b.state as "state: BreakState", b.currency, b.expected_minor, b.actual_minor, b.transaction_id, b.journal_id,
                       b.transfer_id, b.provider_id, b.line_id, b.account_code, b.since, b.observed, b.first_seen_at, b.last_seen_at,
                       b.sightings, b.opened_at, b.ended_at, b.reopened, b.heal_attempts, b.owner as "owner: Owner", b.assigned_to,
-                      b.evidence, b.last_run_id, b.acceptance_by, b.acceptance_note, b.resolution as "resolution: Code",
+                      b.evidence, b.last_run_id, b.acceptance_by, b.acceptance_note, b.acceptance_at, b.resolution as "resolution: Code",
                       b.resolution_note, b.resolved_by, b.accepted_by, b.resolving_journal_id, b.resolving_adjustment_id, b.gone_at "#
                 + $after
             $(, $argument)*
@@ -329,11 +329,20 @@ pub(super) async fn assign(db: impl PgExecutor<'_>, id: Uuid, owner: Owner, to: 
         .map(drop)
 }
 
-pub(super) async fn set_acceptance(db: impl PgExecutor<'_>, id: Uuid, by: Uuid, note: &str) -> sqlx::Result<()> {
-    sqlx::query!("update breaks set acceptance_by = $2, acceptance_note = $3 where id = $1", id, by, note)
-        .execute(db)
-        .await
-        .map(drop)
+pub(super) async fn set_acceptance(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    (by, now): (Uuid, DateTime),
+    note: &str,
+) -> sqlx::Result<()> {
+    let asked = sqlx::query!(
+        "update breaks set acceptance_by = $2, acceptance_note = $3, acceptance_at = $4 where id = $1",
+        id,
+        by,
+        note,
+        now
+    );
+    asked.execute(db).await.map(drop)
 }
 
 /// How a person ends it.

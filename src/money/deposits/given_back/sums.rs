@@ -74,7 +74,7 @@ impl<'a> Sums<'a> {
                     add(&mut self.reversed, kind, minor);
                     self.undone_by_word =
                         self.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
-                    let row = provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind));
+                    let row = provider_objects::row_id(payment.id, payment.created_on, not_before(deposit, kind));
                     read.push(Counted { payment: payment.id, row, kind, minor });
                 }
                 Ok(None) => {
@@ -258,7 +258,7 @@ fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
     }
 }
 
-/// The time of one that does not say its own: what is given back comes after what was taken.
-fn millis_unsaid(deposit: &Transaction, kind: Kind) -> u64 {
+/// The earliest time of a row: what is given back comes after what was taken, and what is won back after that.
+fn not_before(deposit: &Transaction, kind: Kind) -> u64 {
     provider_objects::millis_of(deposit.id) + if kind == Kind::ChargebackReversal { 2 } else { 1 }
 }
