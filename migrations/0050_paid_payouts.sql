@@ -11,3 +11,6 @@ create index if not exists transactions_without_account on transactions (id) whe
 -- Whoever asks that a break is accepted must have had the role ever since: since when.
 alter table breaks add column if not exists acceptance_at timestamptz;
 update breaks set acceptance_at = now() where acceptance_by is not null and ended_at is null;
+
+-- Dead letters of our webhooks that are counted every 15 seconds: those of the last days, of maybe millions.
+create index if not exists outgoing_deliveries_dead_at on outgoing_deliveries (finished_at) where state = 'dead';

@@ -19,11 +19,14 @@ mod reports;
 pub mod routes;
 mod store;
 
+use std::time::Duration;
+
 use aws_lc_rs::digest;
 use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::PgConnection;
+use tokio::time::timeout;
 use tracing::Instrument;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -32,6 +35,7 @@ use crate::app::App;
 use crate::finance::days;
 use crate::identity::audit::{self, Entry};
 use crate::identity::staff::StaffMember;
+use crate::identity::users;
 use crate::money::approvals::{self, SubjectHash};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result};
@@ -45,7 +49,10 @@ pub use store::{Period, list};
 use store::Window;
 
 /// How the reports are laid out: a new number with every change of theirs.
-const LAYOUT: i32 = 5;
+const LAYOUT: i32 = 6;
+/// Of one try: a year's ledger takes minutes.
+const CLOSING_MAX: Duration = Duration::from_mins(30);
+const FREEING_MAX: Duration = Duration::from_secs(10);
 
 text_enum! {
     #[schema(as = PeriodState)]
@@ -240,6 +247,7 @@ async fn approve_now(app: &App, checker: &StaffMember, month: Month, seen: Subje
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    users::lock_in_order(&mut tx, &[], &[checker.id, period.requested_by]).await?;
     approvals::require_approver(app, &mut tx, checker.id, PeriodsApprove::ROLES).await?;
     if !approvals::may_still(&mut tx, period.requested_by, PeriodsClose::ROLES, period.requested_at).await? {
         return Err(Error::StaleState);
@@ -281,10 +289,13 @@ async fn free(mut db: PgConnection) {
     db.close().await.unwrap_or_default();
 }
 
+/// A connection that falls silent is left, and its lock ends with the server's side of it.
 async fn make_alone(app: &App, month: Month, accepts: &[Uuid]) -> Result<Made> {
     let mut db = alone(app).await?;
-    let made = make(app, &mut db, month, accepts).await;
-    free(db).await;
+    let made = timeout(CLOSING_MAX, make(app, &mut db, month, accepts)).await.map_err(Error::unavailable)?;
+    if timeout(FREEING_MAX, free(db)).await.is_err() {
+        tracing::warn!("the connection that closed a month does not answer; it is left");
+    }
     made
 }
 

@@ -206,6 +206,22 @@ pub async fn lock_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
     Ok(store::lock_hash(db, user.id, &user.password_hash).await?)
 }
 
+/// Some against everybody, the others against whoever changes them, in the order of their ids and before anything else: of two who lock the same
+/// people one waits for the other, and never both.
+pub async fn lock_in_order(tx: &mut PgConnection, alone: &[Uuid], beside_others: &[Uuid]) -> Result<()> {
+    let mut people = [alone, beside_others].concat();
+    people.sort_unstable();
+    people.dedup();
+    for person in people {
+        if alone.contains(&person) {
+            store::lock(&mut *tx, person).await?;
+        } else {
+            store::lock_shared(&mut *tx, &[person]).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The user that a link of ours is for.
 /// Whether a link is not ours, was used or is too old is nobody's business.
 pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<User> {

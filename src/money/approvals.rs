@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::{audit::Actor, staff::Staff};
+use crate::identity::{audit::Actor, staff::Staff, users};
 use crate::money::{subject::Subject, transactions::Approved};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result};
@@ -175,6 +175,8 @@ pub async fn decline(app: &App, tx: &mut PgConnection, subject: Subject, decisio
 /// Maker and checkers are looked at for the last time, in the SQL transaction that says that the row goes on: nobody loses a role or is
 /// frozen between the two. From then on it is only a matter of what the ledger did.
 pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposal) -> Result<Entitled> {
+    let people = [vec![proposal.maker], deciders(&mut *tx, proposal.subject).await?].concat();
+    users::lock_in_order(&mut *tx, &[], &people).await?;
     if !may_still(&mut *tx, proposal.maker, proposal.maker_roles, proposal.created_at).await? {
         return Ok(Entitled::MakerIsNot);
     }
@@ -182,6 +184,11 @@ pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposa
     let needed = store::count_used(&mut *tx, proposal.subject).await?.max(1);
     let stands = stands(app, tx, (proposal.subject, &proposal.hash), needed, proposal.checker_roles).await?;
     Ok(if stands { Entitled::Yes } else { Entitled::CheckersAreNot })
+}
+
+/// Who said anything about it: whoever locks others besides locks them together.
+pub async fn deciders(tx: &mut PgConnection, subject: Subject) -> Result<Vec<Uuid>> {
+    Ok(store::deciders(tx, subject).await?)
 }
 
 /// Whether `needed` of those who let the row go on may still approve, by one of the roles: right before it does, in the SQL transaction that

@@ -250,7 +250,13 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
     };
     let to = match deposit.state {
         State::Cancelled | State::Failed | State::Completed => Move::to(deposit.state, Due::Now),
-        _ => Move::to(State::AwaitingPayment, Due::In(ASK_MIN)),
+        State::Initiated | State::AwaitingPayment => Move::to(State::AwaitingPayment, Due::In(ASK_MIN)),
+        State::Expired
+        | State::Reserved
+        | State::AwaitingApproval
+        | State::Submitting
+        | State::Submitted
+        | State::Rejected => return Err(Error::StaleState),
     };
     transactions::advance(app, deposit, to.with_provider(provider)).await
 }

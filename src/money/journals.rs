@@ -238,13 +238,13 @@ pub async fn find(app: &App, id: Uuid) -> Result<Journal> {
 }
 
 /// A journal ends a break of this row: as far as it moved Revio's account, what the row lacked is booked.
-pub async fn settle(app: &App, tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
-    let direction = match find(app, id).await?.change_of(AccountCode::ProviderBalance) {
+pub async fn settle(tx: &mut PgConnection, journal: &Journal, row: Uuid) -> Result<()> {
+    let direction = match journal.change_of(AccountCode::ProviderBalance) {
         0 => return Ok(()),
         came if came > 0 => Direction::Credit,
         _ => Direction::Debit,
     };
-    Ok(store::set_settled(tx, id, row, direction).await?)
+    Ok(store::set_settled(tx, journal.id, row, direction).await?)
 }
 
 /// Newest first.

@@ -365,11 +365,12 @@ pub async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> Result<bool> {
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
-/// the ledger has its transfers already. Its time is the object's own, which Revio tells in seconds, but never before what it follows from
-/// ([`millis_of`] that row, which never changes); not that of the moment, which is another when the row is made again.
-pub fn row_id(object: Uuid, created_on: Option<i64>, not_before: u64) -> Uuid {
+/// the ledger has its transfers already. Its time is the object's own, or where Revio does not say it, one that never changes
+/// ([`millis_of`] the row it follows from); not that of the moment, which is another when the row is made again. Nor is it moved behind that row:
+/// where a database has forgotten that one, nobody knows its time.
+pub fn row_id(object: Uuid, created_on: Option<i64>, unsaid: u64) -> Uuid {
     let said = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
-    let millis = said.filter(|millis| *millis < MILLIS_MAX).unwrap_or_default().max(not_before);
+    let millis = said.filter(|millis| *millis < MILLIS_MAX).unwrap_or(unsaid);
     let hash = digest::digest(&digest::SHA256, object.as_bytes());
     let random = hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes");
     ledger::row_id(millis, random)

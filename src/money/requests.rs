@@ -109,6 +109,8 @@ pub async fn change_role(app: &App, by: &StaffMember, user_id: Uuid, role: Role)
         return Ok(Changed::Asked(ask(app, by, (user_id, Kind::Role), Some((user.role, role))).await?));
     }
     let mut tx = app.db.begin().await?;
+    users::lock_roles(&mut *tx).await?;
+    users::lock_in_order(&mut tx, &[user_id], &[by.id]).await?;
     let before = users::change_role_within(app, &mut tx, &by.actor, (user_id, role)).await?;
     // Both are looked at behind the lock: another role was given meanwhile, or the maker's own was taken away.
     if role.exceeds(before) {
@@ -152,15 +154,12 @@ async fn ask(
         note: None,
     };
     let mut tx = app.db.begin().await?;
-    if let Some(restriction) = kind.lifts() {
-        // Nobody imposes another one meanwhile, which would end this request.
-        match kind {
-            Kind::Reopen => lock_somebody(&mut tx, user_id).await?,
-            Kind::Unfreeze | Kind::Role => users::lock_shared(&mut *tx, &[user_id]).await?,
-        }
-        if !restrictions::is_imposed(&mut *tx, user_id, restriction).await? {
-            return Err(Error::NotFound("restriction"));
-        }
+    // Nobody imposes another restriction meanwhile, which would end this request.
+    lock_people(&mut tx, kind, user_id, &[by.id]).await?;
+    if let Some(restriction) = kind.lifts()
+        && !restrictions::is_imposed(&mut *tx, user_id, restriction).await?
+    {
+        return Err(Error::NotFound("restriction"));
     }
     approvals::require_maker(app, &mut tx, by.id, kind.roles()).await?;
     expire_within(app, &mut tx).await?;
@@ -174,9 +173,17 @@ async fn ask(
     Ok(request)
 }
 
-/// Whose data is erased never comes again: what came into reopened accounts would be nobody's.
-async fn lock_somebody(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
-    if users::lock_unless_erased(tx, user_id).await? { Ok(()) } else { Err(Error::StaleState) }
+/// Whom a request is about, and those whose word it goes by: before the request, as who restricts somebody does.
+async fn lock_people(tx: &mut PgConnection, kind: Kind, user_id: Uuid, staff: &[Uuid]) -> Result<()> {
+    match kind {
+        Kind::Unfreeze => users::lock_in_order(tx, &[], &[staff, &[user_id]].concat()).await,
+        Kind::Role => users::lock_in_order(tx, &[user_id], staff).await,
+        Kind::Reopen => {
+            users::lock_in_order(tx, &[user_id], staff).await?;
+            // Whose data is erased never comes again: what came into reopened accounts would be nobody's.
+            if users::lock_unless_erased(tx, user_id).await? { Ok(()) } else { Err(Error::StaleState) }
+        }
+    }
 }
 
 /// `pending → approved`, and it is done. A repeat by the same person finishes what was left half way.
@@ -206,10 +213,7 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
         // First, as `change_role` does: else who is asked for here and who takes a role away there each wait for the other.
         users::lock_roles(&mut *tx).await?;
     }
-    if request.kind == Kind::Reopen {
-        // Before the request, as who imposes another closure does.
-        lock_somebody(&mut tx, request.user_id).await?;
-    }
+    lock_people(&mut tx, request.kind, request.user_id, &[decision.by, request.requested_by]).await?;
     let entry = decide(app, &mut tx, decision, (request, State::Approved)).await?;
     approvals::require_approver(app, &mut tx, decision.by, roles).await?;
     // Whoever asked for it must still be somebody who may.
@@ -237,6 +241,7 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
     let request = find_as_seen(app, decision, id).await?;
     let mut tx = app.db.begin().await?;
+    users::lock_in_order(&mut tx, &[], &[decision.by]).await?;
     let entry = decide(app, &mut tx, decision, (&request, State::Declined)).await?;
     approvals::require_maker(app, &mut tx, decision.by, request.kind.roles()).await?;
     audit::record(app, &mut *tx, entry).await?;

@@ -151,7 +151,9 @@ async fn impose_by(app: &App, by: &Imposing<'_>) -> Result<Vec<Restriction>> {
     // What is being lifted stands in the way of anything new: it is brought to its end first.
     step_all(app, user_id).await?;
     let mut tx = app.db.begin().await?;
-    lock_people(&mut tx, actor, user_id).await?;
+    // Of two who freeze each other one comes first, and the other one is frozen by then.
+    let people: Vec<Uuid> = actor.user_id().into_iter().chain([user_id]).collect();
+    users::lock_in_order(&mut tx, &people, &[]).await?;
     // Staff are stopped by a freeze, which a closed wallet does not take any more (decision 030).
     if kind == Kind::Closure && users::lock(&mut *tx, user_id).await?.is_some_and(Role::is_staff) {
         return Err(Error::Forbidden(Reason::StaffAccount));
@@ -173,16 +175,6 @@ async fn impose_by(app: &App, by: &Imposing<'_>) -> Result<Vec<Restriction>> {
         // Lifted again by somebody else, at the same time.
         false => Err(Error::StaleState),
     }
-}
-
-/// Of two who freeze each other one comes first, and the other one is frozen by then.
-async fn lock_people(tx: &mut PgConnection, actor: &Actor, user_id: Uuid) -> Result<()> {
-    let mut people: Vec<Uuid> = actor.user_id().into_iter().chain([user_id]).collect();
-    people.sort_unstable();
-    for person in people {
-        users::lock(&mut *tx, person).await?;
-    }
-    Ok(())
 }
 
 /// A row for each currency, or beside those that are there who says so again, and why. Whether it is whole then.
@@ -250,7 +242,7 @@ fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
 
 /// So that a wallet in use is not touched at all. What decides is what `close` is told by the ledger.
 pub async fn require_unused(app: &App, user_id: Uuid) -> Result<()> {
-    if transactions::has_open(app, user_id).await? {
+    if transactions::has_open(&app.db, user_id).await? {
         return Err(Error::AccountNotEmpty);
     }
     for currency in &app.config.currencies {
@@ -296,7 +288,12 @@ pub async fn list_all(app: &App, filter: &Filter) -> Result<Vec<Restriction>> {
 /// [`Error::NotFound`] when there is no such customer.
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     users::find(app, user_id).await?;
-    store::list_for(&app.db, user_id).await?.into_iter().map(Restriction::try_from).collect()
+    list_of(&app.db, user_id).await
+}
+
+/// The same of a customer who is known to be there.
+pub async fn list_of(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>> {
+    store::list_for(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
 /// What restricts a customer now: those that are not lifted, oldest first.

@@ -105,14 +105,18 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
             Some(held) => Ok(held),
             None => credit(app, row).await,
         },
-        kind => take(app, row, code_of(kind)).await,
+        kind => take(app, row, code_of(kind)?).await,
     }
 }
 
-fn code_of(kind: Kind) -> TransferCode {
+/// Of what takes money back.
+fn code_of(kind: Kind) -> Result<TransferCode> {
     match kind {
-        Kind::Refund => TransferCode::Refund,
-        _ => TransferCode::Chargeback,
+        Kind::Refund => Ok(TransferCode::Refund),
+        Kind::Chargeback => Ok(TransferCode::Chargeback),
+        Kind::Deposit | Kind::Withdrawal | Kind::Adjustment | Kind::ChargebackReversal => {
+            Err(Error::internal(format!("a {} takes nothing back", kind.name())))
+        }
     }
 }
 
@@ -174,7 +178,7 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(held) = adjustments::hold_if_written_off(app, row, &[Leg::Return]).await? {
         return Ok(held);
     }
-    let credit = back(Account::wallet(row.user_id, currency), code_of(row.kind));
+    let credit = back(Account::wallet(row.user_id, currency), code_of(row.kind)?);
     let repaid = match receivables::make_available(app, row, Available::Return(credit)).await? {
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             return move_to_suspense(app, row).await;

@@ -336,8 +336,8 @@ pub async fn set_outcome(app: &App, id: Uuid, outcome: Outcome) -> Result<()> {
 }
 
 /// Whether something of the user's is under way: asked for and not at its end.
-pub async fn has_open(app: &App, user_id: Uuid) -> Result<bool> {
-    Ok(store::has_open(&app.db, user_id).await?)
+pub async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<bool> {
+    Ok(store::has_open(db, user_id).await?)
 }
 
 /// How many moves the user's rows have made: as long as it stays the same, nothing was begun and nothing went on.

@@ -215,7 +215,9 @@ async fn months_are_chained_and_printed_again_to_the_byte(db: PgPool) {
         "the order"
     );
     let mut prints = Vec::new();
-    for report in ["trial-balance", "positions", "fees", "journals", "breaks", "open-items", "files"] {
+    for report in [
+        "trial-balance", "positions", "fees", "journals", "breaks", "open-items", "files", "receivables", "corrections",
+    ] {
         for format in ["json", "csv"] {
             let query = format!("pack?report={report}&format={format}");
             let printed = books.print(*month, &query).await;
@@ -351,7 +353,7 @@ async fn what_is_on_its_way_stands_apart_in_the_pack_as_on_the_dashboard(db: PgP
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     books.prepare(*month).await;
     let closed = books.closed(*month).await;
-    assert_eq!(closed.body["layout"], 5);
+    assert_eq!(closed.body["layout"], 6);
     let positions = books.print(*month, "pack?report=positions").await;
     let today =
         sqlx::query_scalar::<_, String>("select reporting.day(now())::text").fetch_one(&db).await.expect("a day");

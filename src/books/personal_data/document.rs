@@ -1,4 +1,4 @@
-//! The document of all that is held about a person, as it is sent: [`PersonalData`] as JSON, of which the two lists that may be long come last.
+//! The document of all that is held about a person, as it is sent: [`PersonalData`] as JSON, of which the three lists that may be long come last.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ use crate::webhooks::inbox;
 
 /// Each may have some 30 kB of words.
 const PAGE_ROWS: i64 = 100;
-/// How the document ends while both lists are empty.
+/// How the document ends before any of the lists.
 const LISTS: &str = r#"},"webhooks":[]}"#;
 
 /// A document that is about to be sent.
@@ -33,6 +33,7 @@ pub struct Document {
 
 /// What of a document is still to be sent: what is first of a list has no comma before it.
 pub enum Rest {
+    Acts { user_id: Uuid, after: Uuid, comma: &'static str, deliveries: VecDeque<Uuid> },
     Transactions { user_id: Uuid, after: Uuid, comma: &'static str, deliveries: VecDeque<Uuid> },
     Webhooks { comma: &'static str, deliveries: VecDeque<Uuid> },
     Nothing,
@@ -61,8 +62,8 @@ pub async fn export(app: &App, actor: &Actor, user_id: Uuid) -> Result<Document>
     audit::record(app, &app.db, Entry::of(actor, "user.data_exported", "user", user_id).with(counted)).await?;
     Ok(Document {
         tag: data.tag(&fingerprint)?,
-        about: format!(r#"{about},"transactions":["#),
-        rest: Rest::Transactions { user_id, after: Uuid::nil(), comma: "", deliveries },
+        about: format!(r#"{about},"acts":["#),
+        rest: Rest::Acts { user_id, after: Uuid::nil(), comma: "", deliveries },
     })
 }
 
@@ -77,6 +78,16 @@ impl PersonalData {
 impl Pages for Rest {
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
         match self {
+            Self::Acts { user_id, after, comma, deliveries } => {
+                let rows = store::acts_after(&app.db, *user_id, *after, PAGE_ROWS).await?;
+                let Some(last) = rows.last() else {
+                    let (user_id, deliveries) = (*user_id, std::mem::take(deliveries));
+                    *self = Self::Transactions { user_id, after: Uuid::nil(), comma: "", deliveries };
+                    return Ok(Some(r#"],"transactions":["#.into()));
+                };
+                *after = last.id;
+                listed(comma, rows.iter().map(|row| &row.told)).map(Some)
+            }
             Self::Transactions { user_id, after, comma, deliveries } => {
                 let rows = store::transactions_after(&app.db, *user_id, *after, PAGE_ROWS).await?;
                 let Some(last) = rows.last() else {

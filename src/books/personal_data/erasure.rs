@@ -44,10 +44,12 @@ pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Re
     if let Some(erasure) = store::find(&app.db, user_id).await?.filter(|erasure| erasure.erased_at.is_some()) {
         return Ok(Done { erasure, erased: true });
     }
-    refuse_what_is_open(app, user_id).await?;
+    refuse_what_is_open(app, &mut *app.db.acquire().await?, user_id).await?;
     // The ledger itself, and so not within the transaction; there its copy is looked at once more.
     restrictions::require_unused(app, user_id).await?;
+    let asked_by = store::find(&app.db, user_id).await?.map_or(by.id, |asked| asked.requested_by);
     let mut tx = app.db.begin().await?;
+    users::lock_in_order(&mut tx, &[user_id], &[by.id, asked_by]).await?;
     if users::lock(&mut *tx, user_id).await? != Some(Role::User) {
         return Err(Error::Forbidden(Reason::StaffAccount));
     }
@@ -57,7 +59,7 @@ pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Re
         return Ok(Done { erasure, erased: false });
     }
     // Locked, so that whoever reopens an account or gives a role at this moment does so before or after.
-    refuse_what_is_open(app, user_id).await?;
+    refuse_what_is_open(app, &mut tx, user_id).await?;
     // Before the sessions, as whoever ends an enrolment locks them.
     totp::erase(&mut tx, user_id).await?;
     let ended = sessions::end_all(app, &mut *tx, user_id, None, Ending::Erased).await?;
@@ -88,7 +90,8 @@ pub async fn prune(app: &App) -> Result<bool> {
 /// is frozen (docs/decisions/030). Who asks first since it was closed, or again after it was forgotten or its maker may not any more, is noted.
 async fn second_person(app: &App, tx: &mut PgConnection, by: &StaffMember, user_id: Uuid, note: &str) -> Result<bool> {
     let (now, roles) = (app.clock.now(), UsersErase::ROLES);
-    let in_force = restrictions::list(app, user_id).await?.into_iter().filter(|row| row.state == State::InForce);
+    let in_force =
+        restrictions::list_of(&mut *tx, user_id).await?.into_iter().filter(|row| row.state == State::InForce);
     let closed_at = in_force.filter(|row| row.kind == Kind::Closure).map(|row| row.created_at).max();
     // What was asked of an account that was open since was asked for other reasons.
     let stands = |asked: &Erasure| now - asked.requested_at < ASKED_FOR && Some(asked.requested_at) >= closed_at;
@@ -108,8 +111,8 @@ async fn second_person(app: &App, tx: &mut PgConnection, by: &StaffMember, user_
     Ok(false)
 }
 
-async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {
-    let restrictions = restrictions::list(app, user_id).await?;
+async fn refuse_what_is_open(app: &App, db: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    let restrictions = restrictions::list_of(&mut *db, user_id).await?;
     let closed = |currency| {
         let closes = |row: &&restrictions::Restriction| row.kind == Kind::Closure && row.state == State::InForce;
         restrictions.iter().filter(closes).any(|row| row.currency == currency)
@@ -119,8 +122,10 @@ async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {
     }
     let receivables: Vec<Uuid> =
         app.config.currencies.iter().map(|currency| Account::receivable(user_id, *currency).id.as_uuid()).collect();
-    let objects = store::provider_ids(&app.db, user_id).await?;
-    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id, &receivables, &objects).await? {
+    let objects = store::provider_ids(&mut *db, user_id).await?;
+    if transactions::has_open(&mut *db, user_id).await?
+        || store::is_open(&mut *db, user_id, &receivables, &objects).await?
+    {
         return Err(Error::AccountNotEmpty);
     }
     Ok(())

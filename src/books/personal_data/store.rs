@@ -53,18 +53,37 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result
                  select id, kind, currency, state, created_at, updated_at from restrictions where user_id = $1 order by id) x),
              'journals', (select coalesce(jsonb_agg(x), '[]') from (
                  select id, kind, state, amount_minor, currency, created_at, ended_at
-                   from journals where user_id = $1 order by id) x),
-             'acts', (select coalesce(jsonb_agg(x), '[]') from (
-                 select id, at, action, object_kind, object_id, address from audit_log where actor = $1::text order by id) x)
+                   from journals where user_id = $1 order by id) x)
            ) as "rows!""#,
         user_id
     );
     rows.fetch_one(db).await
 }
 
-pub(super) struct TransactionData {
+/// One of a list that may be long.
+pub(super) struct Listed {
     pub(super) id: Uuid,
     pub(super) told: Value,
+}
+
+/// What the person did, as far as it is on record: those after one, the oldest first.
+pub(super) async fn acts_after(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Listed>> {
+    let rows = sqlx::query_as!(
+        Listed,
+        r#"select x.id, to_jsonb(x) as "told!"
+             from (select id, at, action, object_kind, object_id, address from audit_log
+                    where actor = $1 and id > $2 order by id limit $3) x
+            order by x.id"#,
+        user_id.to_string(),
+        after,
+        limit
+    );
+    rows.fetch_all(db).await
 }
 
 /// Those after one, the oldest first.
@@ -73,24 +92,26 @@ pub(super) async fn transactions_after(
     user_id: Uuid,
     after: Uuid,
     limit: i64,
-) -> sqlx::Result<Vec<TransactionData>> {
+) -> sqlx::Result<Vec<Listed>> {
     let rows = transactions!(
         r#"select x.id, to_jsonb(x) as "told!""#, "where x.id > $2 order by x.id limit $3", user_id, after, limit
     );
-    Ok(rows.fetch_all(db).await?.into_iter().map(|row| TransactionData { id: row.id, told: row.told }).collect())
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| Listed { id: row.id, told: row.told }).collect())
 }
 
-/// Another one as soon as a transaction, or a delivery about one of these objects, says something else.
+/// Another one as soon as a transaction, a delivery about one of these objects, or what is on record of the person says something else. Of none the
+/// words are read: a row that says something else has another version.
 pub(super) async fn fingerprint(db: impl PgExecutor<'_>, user_id: Uuid, objects: &[Uuid]) -> sqlx::Result<String> {
-    let fingerprint = transactions!(
-        r#"select coalesce(md5(string_agg(md5(x::text), '' order by x.id)), '')
-                  || (select coalesce(md5(string_agg(md5(w::text), '' order by w.id)), '') from webhook_logs w
-                       where w.object_id = any($2)) as "fingerprint!""#,
-        "",
+    sqlx::query_scalar!(
+        r#"select concat((select md5(string_agg(concat(id, version, updated_at, noted_at, refunded_minor, charged_back_minor, repaid_minor), ' ' order by id)) from transactions where user_id = $1),
+                         (select md5(string_agg(concat(id, state, attempts, repeats, finished_at), ' ' order by id)) from webhook_logs
+                           where object_id = any($2)),
+                         (select id from audit_log where actor = $1::text order by id desc limit 1)) as "fingerprint!""#,
         user_id,
         objects
-    );
-    Ok(fingerprint.fetch_one(db).await?.fingerprint)
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Revio's objects that are about the person's money.

@@ -66,6 +66,7 @@ pub(super) async fn make(
         books.add_to_journal(&mut journal);
     }
     reports::add_rows(app, db, span, accepts, &mut tables).await?;
+    reports::add_receivables(db, span, span.window(app), &list, &mut tables).await?;
     let mut printed = BTreeMap::new();
     for table in tables.into_iter().chain([journal]) {
         printed.insert(table.name.to_owned(), table.printed(span.month)?);

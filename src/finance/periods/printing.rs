@@ -22,6 +22,10 @@ text_enum! {
         Breaks = "breaks",
         /// What was unallocated at its end, by age.
         OpenItems = "open-items",
+        /// What customers owed at its end, by age.
+        Receivables = "receivables",
+        /// Customers' corrections that were posted in the month.
+        Corrections = "corrections",
         /// The statement files that it rests on.
         Files = "files",
         /// What each customer held and owed at its end: made anew.

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json, value::RawValue};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::store::{self, Fee, Movement, Transit};
+use super::customers::Balances;
+use super::store::{self, Fee, Movement, Transit, Window};
 use super::{Month, Printed, Span};
 use crate::app::App;
 use crate::books::files::decimal;
@@ -68,9 +69,11 @@ const JOURNALS: usize = 3;
 const BREAKS: usize = 4;
 const OPEN_ITEMS: usize = 5;
 const FILES: usize = 6;
+const RECEIVABLES: usize = 7;
+const CORRECTIONS: usize = 8;
 
 /// In the order of the constants above.
-const TABLES: [(&str, &[&str]); 7] = [
+const TABLES: [(&str, &[&str]); 9] = [
     (
         TRIAL_BALANCE,
         &[
@@ -102,6 +105,14 @@ const TABLES: [(&str, &[&str]); 7] = [
     ),
     ("open-items", &["id", "kind", "currency", "amount_minor", "remaining_minor", "since", "age_days", "age_band"]),
     ("files", &["source", "sha256", "currency", "from", "to", "lines", "matched", "unmatched"]),
+    ("receivables", &["customer_id", "currency", "amount_minor", "since", "age_days", "age_band"]),
+    (
+        "corrections",
+        &[
+            "id", "customer_id", "direction", "counterpart", "currency", "amount_minor", "posted_on", "concerns",
+            "requested_by", "approved_by",
+        ],
+    ),
 ];
 
 pub(super) fn empty() -> Vec<Table> {
@@ -344,6 +355,30 @@ pub(super) async fn add_rows(
             i64::from(file.lines),
             i64::from(file.matched),
             i64::from(file.unmatched),
+        ]);
+    }
+    Ok(())
+}
+
+/// What customers owed, and since when: of the list that the pack's other sums are made of.
+pub(super) async fn add_receivables(
+    db: &mut PgConnection,
+    span: &Span,
+    window: Window<'_>,
+    list: &Balances,
+    tables: &mut [Table],
+) -> Result<()> {
+    let owing = list.iter().filter(|((_, code, _), _)| *code == AccountCode::CustomerReceivable.code());
+    let owing: Vec<_> = owing.map(|((currency, _, user), amount)| (currency.as_str(), *user, *amount)).collect();
+    for debt in store::receivables(&mut *db, window, &owing).await? {
+        let age = (span.month.last_day() - debt.since).num_days();
+        tables[RECEIVABLES].rows.push(row![debt.customer_id, debt.currency, debt.amount, debt.since, age, band(age),]);
+    }
+    for made in store::corrections(&mut *db, window).await? {
+        let concerns = made.concerns.map(Month::of).filter(|concerned| *concerned < span.month);
+        tables[CORRECTIONS].rows.push(row![
+            made.id, made.customer_id, made.direction, made.counterpart, made.currency, made.amount, made.posted_on,
+            concerns, made.requested_by, made.approved_by,
         ]);
     }
     Ok(())

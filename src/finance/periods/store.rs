@@ -286,7 +286,8 @@ pub(super) async fn fees(db: impl PgExecutor<'_>, currency: &str, window: Window
                     where t.currency = $1 and t.timestamp > $3 and t.timestamp <= $4 and t.code in (11, 13)
                       and t.kind in ('posted', 'post')
                    union all
-                   select case l.product when 'purchase' then 'deposit' when 'payout' then 'withdrawal' else l.product end, null,
+                   select case l.product when 'purchase' then 'deposit' when 'payout' then 'withdrawal' when 'fee' then 'invoice'
+                                         else l.product end, null,
                           l.fee_minor, null
                      from (select distinct on (product, movement, equal_to) product, fee_minor from statement_fees
                             where currency = $1
@@ -368,6 +369,77 @@ pub(super) async fn open_items(db: impl PgExecutor<'_>, zone: &str, cut: i64) ->
         cut
     );
     items.fetch_all(db).await
+}
+
+/// What a customer owed at the cut.
+pub(super) struct Receivable {
+    pub(super) customer_id: Uuid,
+    pub(super) currency: String,
+    pub(super) amount: i64,
+    pub(super) since: NaiveDate,
+}
+
+/// Of those who owed so much: since when, by the newest rows that left so much owed, as `reporting.receivables` says it of now.
+pub(super) async fn receivables(
+    db: impl PgExecutor<'_>,
+    window: Window<'_>,
+    owing: &[(&str, Uuid, i64)],
+) -> sqlx::Result<Vec<Receivable>> {
+    let debts = sqlx::query_as!(
+        Receivable,
+        r#"select o.user_id as "customer_id!", o.currency as "currency!", o.amount as "amount!",
+                  (coalesce(d.since, ledger_time($5)) at time zone $4)::date as "since!"
+             from unnest($1::text[], $2::uuid[], $3::bigint[]) as o (currency, user_id, amount)
+            cross join lateral (
+                 select coalesce(max(created_at) filter (where owed_since >= o.amount), min(created_at)) as since
+                   from (select created_at, sum(owed_minor) over (order by id desc) as owed_since
+                           from transactions
+                          where user_id = o.user_id and currency = o.currency and owed_minor > 0
+                            and created_at <= ledger_time($5)) r) d
+            order by o.currency, o.user_id"#,
+        &owing.iter().map(|(currency, ..)| (*currency).to_owned()).collect::<Vec<String>>(),
+        &owing.iter().map(|(_, user, _)| *user).collect::<Vec<Uuid>>(),
+        &owing.iter().map(|(.., amount)| *amount).collect::<Vec<i64>>(),
+        window.zone,
+        window.until
+    );
+    debts.fetch_all(db).await
+}
+
+/// A correction of a customer's that was posted in the month.
+pub(super) struct Correction {
+    pub(super) id: Uuid,
+    pub(super) customer_id: Uuid,
+    pub(super) direction: String,
+    pub(super) counterpart: String,
+    pub(super) currency: String,
+    pub(super) amount: i64,
+    pub(super) posted_on: NaiveDate,
+    /// The day of the row that it is about.
+    pub(super) concerns: Option<NaiveDate>,
+    pub(super) requested_by: Uuid,
+    pub(super) approved_by: Option<String>,
+}
+
+pub(super) async fn corrections(db: impl PgExecutor<'_>, window: Window<'_>) -> sqlx::Result<Vec<Correction>> {
+    let corrections = sqlx::query_as!(
+        Correction,
+        r#"select t.id, t.user_id as customer_id, t.direction as "direction!", a.counterpart, t.currency, t.amount_minor as amount,
+                  (ledger_time(l.timestamp) at time zone $1)::date as "posted_on!",
+                  (coalesce(r.completed_at, r.created_at) at time zone $1)::date as concerns, a.requested_by,
+                  (select string_agg(p.approver_id::text, ' ' order by p.used_at, p.id) from approvals p
+                    where p.transaction_id = t.id and p.used_at is not null) as approved_by
+             from ledger_transfers l
+             join transactions t on t.id = l.reference and l.id = (left(t.id::text, 34) || '01')::uuid
+             join adjustments a on a.transaction_id = t.id
+             left join transactions r on r.id = a.about_id
+            where l.code = 90 and l.kind in ('posted', 'post') and l.timestamp > $2 and l.timestamp <= $3
+            order by l.timestamp"#,
+        window.zone,
+        window.after,
+        window.until
+    );
+    corrections.fetch_all(db).await
 }
 
 /// What each customer's account held right after the cut, debits less credits: what it holds now, without what was posted since.

@@ -33,6 +33,7 @@ use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::staff::StaffMember;
+use crate::identity::users;
 use crate::money::{adjustments, approvals, journals};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
@@ -41,6 +42,7 @@ use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, NewNote, Note};
 
+use self::fitting::Named;
 use self::store::{Resolved, Seen};
 
 /// Two looks that are closer are one.
@@ -371,12 +373,15 @@ pub struct Resolution {
 /// [`Error::StaleState`] when it has ended already, or is critical and not open yet; [`Error::Forbidden`] for whoever is frozen.
 pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolution) -> Result<Break> {
     let Resolution { code, note, journal_id, adjustment_id } = resolution;
+    // Before, for whoever holds a connection asks for no other one: of many at once each would wait for the others.
+    let entries = Named::read(app, id, resolution).await?;
     let mut tx = app.db.begin().await?;
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
     let is_unheard = known.severity == Severity::Critical && known.state == BreakState::Timing;
     if !known.state.is_live() || is_unheard {
         return Err(Error::StaleState);
     }
+    users::lock_in_order(&mut tx, &[], &[Some(by.id), known.acceptance_by].map(|who| who.unwrap_or(by.id))).await?;
     approvals::require_maker(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     if *code == Code::ProviderError && !known.kind.may_be_anothers() {
         return Err(Error::field("code", "is for what Revio or the bank can correct, which this is not"));
@@ -388,7 +393,7 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
         return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(message)]));
     }
     if named {
-        fitting::require(app, &mut tx, &known, resolution).await?;
+        fitting::require(&mut tx, &known, resolution, &entries).await?;
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
@@ -413,9 +418,9 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
         }
         // Fees are booked beside the row, not by it.
         if let Some((journal, row)) =
-            journal_id.zip(known.transaction_id).filter(|_| known.kind != BreakType::FeeProvider)
+            entries.journal.as_ref().zip(known.transaction_id).filter(|_| known.kind != BreakType::FeeProvider)
         {
-            journals::settle(app, &mut tx, journal, row).await?;
+            journals::settle(&mut tx, journal, row).await?;
         }
         audit::record(app, &mut *tx, entry(&by.actor, "break.resolved", &known, what)).await?;
     }
@@ -442,6 +447,7 @@ pub async fn accept(app: &App, by: &StaffMember, id: Uuid) -> Result<Break> {
     if first == by.id {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
+    users::lock_in_order(&mut tx, &[], &[by.id, first]).await?;
     approvals::require_approver(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     if !is_still_wanted(app, &mut tx, &known).await? {
         return Err(Error::StaleState);

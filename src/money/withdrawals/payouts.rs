@@ -433,10 +433,6 @@ fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
 
 /// `→ reserved`: the payout's window has closed unused, and a new one takes its place, if it can never be paid and no two were noted.
 async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    // Also since what an older database has forgotten is counted before the safe mode is left.
-    if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
-        return Ok(waiting);
-    }
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
     let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
@@ -449,6 +445,10 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         let ids: Vec<Uuid> = may_pay.map(|payout| payout.id).collect();
         let reason = format!("Revio may still pay, and has not: payouts {}", joined(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
+    }
+    // An execution that an older database has forgotten is counted before the safe mode is left.
+    if let Some(waiting) = defer_in_safe_mode(app, withdrawal).await? {
+        return Ok(waiting);
     }
     if let Some(payout_id) = withdrawal.provider.id {
         let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await;

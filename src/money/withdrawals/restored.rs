@@ -79,7 +79,9 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
     transactions::announce(app, withdrawal, &to);
     match payout.status {
         PayoutStatus::Initialized | PayoutStatus::Error => Ok(submitting),
-        _ => apply(app, &submitting, &payout).await,
+        PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Returned | PayoutStatus::Unknown(_) => {
+            apply(app, &submitting, &payout).await
+        }
     }
 }
 

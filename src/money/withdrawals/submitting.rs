@@ -4,11 +4,14 @@
 
 use std::collections::HashMap;
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::approval;
 use crate::app::App;
-use crate::money::approvals::SubjectHash;
+use crate::identity::users;
+use crate::money::approvals::{self, SubjectHash};
+use crate::money::subject::Subject;
 use crate::money::transactions::{self, Move, Transaction};
 use crate::money::{provider_objects, restrictions, safe_mode};
 use crate::platform::batcher::{Batch, LockWait};
@@ -43,6 +46,7 @@ impl Batch for MarkSubmitting {
     async fn run(app: &App, items: &[Submission], lock_wait: LockWait) -> Result<Vec<Result<Marked>>> {
         let mut tx = app.batch_db.begin(lock_wait).await?;
         let customers: Vec<Uuid> = items.iter().map(|item| item.withdrawal.user_id).collect();
+        lock_with_approvers(&mut tx, items, &customers).await?;
         let frozen = restrictions::frozen_until_commit(&mut tx, &customers).await?;
         let (mut marked, mut free) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
@@ -73,4 +77,17 @@ impl Batch for MarkSubmitting {
         };
         Ok(items.iter().zip(marked).map(of).collect())
     }
+}
+
+/// Where somebody has approved one of them: all people together, in the order of their ids.
+async fn lock_with_approvers(tx: &mut PgConnection, items: &[Submission], customers: &[Uuid]) -> Result<()> {
+    let mut people = Vec::new();
+    for item in items.iter().filter(|item| item.approved.is_some()) {
+        people.extend(approvals::deciders(&mut *tx, Subject::Transaction(item.withdrawal.id)).await?);
+    }
+    if people.is_empty() {
+        return Ok(());
+    }
+    people.extend(customers);
+    Ok(users::lock_shared(tx, &people).await?)
 }

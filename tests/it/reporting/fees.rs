@@ -58,9 +58,15 @@ async fn what_revio_charges_for_refunds_and_chargebacks_has_a_line_of_its_own(db
     for (product, fee) in [("refund", 150), ("chargeback", 2_500), ("chargeback_reversal", 0)] {
         content += &format!(",,{product},paid,ZAR,500,{fee},2026-03-02T09:00:00Z\n");
     }
-    uploaded(&t, &finance, "source=revio&unit=minor", content).await;
+    uploaded(&t, &finance, "source=revio&unit=minor", content.clone()).await;
     let said = "select string_agg(kind || ' ' || on_statement, ', ' order by kind) from reporting.fees where on_statement is not null";
     let of_payments = value(&t, SAID).await;
     assert_eq!(value(&t, said).await, format!("chargeback 25.00, deposit {of_payments}, refund 1.50"));
+    // By a line of its own, once by its amount and once by its fee: what an invoice books.
+    let charged = ",,fee,paid,ZAR,-11500,,2026-03-02T09:00:00Z\n,,fee,paid,ZAR,0,300,2026-03-02T09:00:00Z\n";
+    t.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=revio&unit=minor", format!("{content}{charged}")).await;
+    let own = "select on_statement from reporting.fees where kind = 'invoice' and month = '2026-03-01'";
+    assert_eq!(value(&t, own).await, "118.00");
     t.finish().await;
 }

@@ -163,7 +163,8 @@ async fn what_a_correction_gave_after_the_backup_is_not_given_back_besides(db: P
         let error = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
         t.sim.settle_payout(t.payout_of(row), error).expect("pending");
     }
-    t.drive().await;
+    // Each may have been executed once more, which is forgotten.
+    wait(&t, 20).await;
     assert_eq!((t.state(strangers).await.as_str(), t.balance(&other).await), ("failed", (10_000, 0, 10_000)));
     assert!(t.held_reason(corrected).await.is_some_and(|reason| reason.contains("booked already")));
     assert_eq!(t.balance(&customer).await, (14_000, 4_000, 10_000), "given back once");

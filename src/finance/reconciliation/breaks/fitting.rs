@@ -14,13 +14,50 @@ use uuid::Uuid;
 use super::{Break, BreakType, Code, Resolution, store};
 use crate::app::App;
 use crate::finance::reconciliation::found::{Found, ReconciliationLeg};
+use crate::money::adjustments::{self, Adjustment};
+use crate::money::journals::{self, Journal};
 use crate::money::transactions::{self, Direction, Transaction};
-use crate::money::{adjustments, journals};
 use crate::platform::error::{Error, Result};
+
+/// What a resolution names, where there is such a thing, and the row that the break is of. None of it changes any more, or what of it counts
+/// does not.
+pub(super) struct Named {
+    pub(super) journal: Option<Journal>,
+    correction: Option<Adjustment>,
+    row: Option<Transaction>,
+}
+
+impl Named {
+    pub(super) async fn read(app: &App, id: Uuid, resolution: &Resolution) -> Result<Self> {
+        let mut named = Self { journal: None, correction: None, row: None };
+        if let Some(journal) = resolution.journal_id {
+            named.journal = if_there(journals::find(app, journal).await)?;
+        }
+        if let Some(correction) = resolution.adjustment_id {
+            named.correction = if_there(adjustments::find(app, correction).await)?;
+        }
+        if let Some(row) = super::find(app, id).await?.transaction_id {
+            named.row = if_there(transactions::find(app, row).await)?;
+        }
+        Ok(named)
+    }
+}
+
+fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Err(Error::NotFound(_)) => Ok(None),
+        found => found.map(Some),
+    }
+}
 
 /// # Errors
 /// [`Error::Invalid`], which says what does not fit.
-pub(super) async fn require(app: &App, tx: &mut PgConnection, known: &Break, resolution: &Resolution) -> Result<()> {
+pub(super) async fn require(
+    tx: &mut PgConnection,
+    known: &Break,
+    resolution: &Resolution,
+    named: &Named,
+) -> Result<()> {
     let Resolution { code, journal_id, adjustment_id, .. } = resolution;
     let Some(booked) = store::lock_booked(&mut *tx, *journal_id, *adjustment_id).await? else {
         return wrong("must be a journal, or adjustment_id a correction, that is completed");
@@ -44,9 +81,9 @@ pub(super) async fn require(app: &App, tx: &mut PgConnection, known: &Break, res
     if store::is_named(&mut *tx, *journal_id, *adjustment_id).await? {
         return wrong("has ended another break, or adjustment_id has");
     }
-    match (journal_id, adjustment_id) {
-        (Some(journal), _) if known.is_about_money() => require_journal(app, tx, known, *journal).await,
-        (_, Some(correction)) => require_adjustment(app, known, *correction).await,
+    match (&named.journal, &named.correction) {
+        (Some(journal), _) if known.is_about_money() => require_journal(tx, known, journal, named.row.as_ref()).await,
+        (_, Some(correction)) => require_adjustment(known, correction, named.row.as_ref()),
         _ => Ok(()),
     }
 }
@@ -55,18 +92,21 @@ fn wrong(message: &'static str) -> Result<()> {
     Err(Error::field("journal_id", message))
 }
 
-async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uuid) -> Result<()> {
+async fn require_journal(
+    tx: &mut PgConnection,
+    known: &Break,
+    journal: &Journal,
+    row: Option<&Transaction>,
+) -> Result<()> {
     let Some(account) = account_of(known.kind) else { return Ok(()) };
-    let changed = journals::find(app, id).await?.change_of(account);
-    let fits = match (known.kind, known.transaction_id) {
+    let changed = journal.change_of(account);
+    let fits = match (known.kind, row) {
         // Both are signed as the account is.
         (BreakType::BankOnly | BreakType::BankBalance, _)
         | (BreakType::ProviderOnly | BreakType::SettlementUnbooked | BreakType::ProviderBalance, _) => {
             known.difference() == Some(changed)
         }
-        (_, Some(row)) if account == AccountCode::ProviderBalance => {
-            changed == lacking(known, &transactions::find(app, row).await?)
-        }
+        (_, Some(row)) if account == AccountCode::ProviderBalance => changed == lacking(known, row),
         // Of journals it says how much, and not in which direction.
         _ => known.difference().is_some_and(|difference| changed.unsigned_abs() == difference.unsigned_abs()),
     };
@@ -74,7 +114,7 @@ async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uu
         return wrong("must move the account that differs, and by what differs; any other takes two people: accepted");
     }
     let own = (known.line_id, known.provider_id);
-    if store::stands_on_a_line(&mut *tx, id, account == AccountCode::Bank, own).await? {
+    if store::stands_on_a_line(&mut *tx, journal.id, account == AccountCode::Bank, own).await? {
         return wrong("stands on another line; any other takes two people: accepted");
     }
     Ok(())
@@ -89,10 +129,9 @@ fn account_of(kind: BreakType) -> Option<AccountCode> {
     }
 }
 
-async fn require_adjustment(app: &App, known: &Break, id: Uuid) -> Result<()> {
-    let corrected = adjustments::find(app, id).await?;
-    let row = match known.transaction_id {
-        Some(row) => transactions::find(app, row).await?,
+fn require_adjustment(known: &Break, corrected: &Adjustment, row: Option<&Transaction>) -> Result<()> {
+    let row = match row {
+        Some(row) => row,
         // A transfer that no row has asked for.
         None if known.kind.rule().leg == ReconciliationLeg::Inside => return Ok(()),
         None => return wrong("must be named: a correction is of a customer's row, and this is of none"),
@@ -106,7 +145,7 @@ async fn require_adjustment(app: &App, known: &Break, id: Uuid) -> Result<()> {
     if known.kind == BreakType::FeeProvider || known.is_about_money() && !is_said {
         return wrong("must be named: no correction mends this; any other takes two people: accepted");
     }
-    let direction = if lacking(known, &row) > 0 { Direction::Credit } else { Direction::Debit };
+    let direction = if lacking(known, row) > 0 { Direction::Credit } else { Direction::Debit };
     if known.is_about_money()
         && known.kind.rule().leg == ReconciliationLeg::Provider
         && corrected.direction != direction

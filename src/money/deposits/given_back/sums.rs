@@ -74,7 +74,7 @@ impl<'a> Sums<'a> {
                     add(&mut self.reversed, kind, minor);
                     self.undone_by_word =
                         self.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
-                    let row = provider_objects::row_id(payment.id, payment.created_on, not_before(deposit, kind));
+                    let row = provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind));
                     read.push(Counted { payment: payment.id, row, kind, minor });
                 }
                 Ok(None) => {
@@ -124,7 +124,8 @@ impl<'a> Sums<'a> {
         match kind {
             Kind::Refund => refunded_minor <= self.paid,
             Kind::Chargeback => charged_back_minor <= self.paid,
-            _ => charged_back_minor >= 0,
+            Kind::ChargebackReversal => charged_back_minor >= 0,
+            Kind::Deposit | Kind::Withdrawal | Kind::Adjustment => false,
         }
     }
 
@@ -196,7 +197,8 @@ fn add(sum: &mut Reversed, kind: Kind, minor: i64) {
     match kind {
         Kind::Refund => *refunded_minor = refunded_minor.saturating_add(minor),
         Kind::Chargeback => *charged_back_minor = charged_back_minor.saturating_add(minor),
-        _ => *charged_back_minor = charged_back_minor.saturating_sub(minor),
+        Kind::ChargebackReversal => *charged_back_minor = charged_back_minor.saturating_sub(minor),
+        Kind::Deposit | Kind::Withdrawal | Kind::Adjustment => {}
     }
 }
 
@@ -258,7 +260,7 @@ fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
     }
 }
 
-/// The earliest time of a row: what is given back comes after what was taken, and what is won back after that.
-fn not_before(deposit: &Transaction, kind: Kind) -> u64 {
+/// The time of one that does not say its own: what is given back comes after what was taken.
+fn millis_unsaid(deposit: &Transaction, kind: Kind) -> u64 {
     provider_objects::millis_of(deposit.id) + if kind == Kind::ChargebackReversal { 2 } else { 1 }
 }
