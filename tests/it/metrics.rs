@@ -97,6 +97,9 @@ fn what_may_happen_is_there_before_it_has_happened() {
     for series in [
         r#"octoco_transaction_states_total{kind="deposit",state="completed"} 0"#,
         r#"octoco_webhook_calls_total{verdict="bad_signature"} 0"#,
+        // Nobody is woken for what was not looked at.
+        "octoco_audit_chain_intact 1",
+        "octoco_database_durable 1",
         r#"octoco_task_steps_total{outcome="set_back",task="withdrawal"} 0"#,
         r#"octoco_task_steps_total{outcome="set_back",task="journal"} 0"#,
         r#"octoco_revio_calls_total{class="executions",outcome="no_answer"} 0"#,

@@ -329,3 +329,27 @@ async fn a_machines_body_that_breaks_off_is_no_large_one(db: PgPool) {
     }
     t.finish().await;
 }
+
+/// The library reads the last coding alone; whoever passed it on may have read another one.
+#[sqlx::test]
+async fn a_body_in_a_coding_that_is_not_known_is_refused(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let host = t.url.trim_start_matches("http://");
+    for (codings, told) in [
+        ("Transfer-Encoding: gzip, chunked\r\n", "HTTP/1.1 400"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "HTTP/1.1 400"),
+        ("Transfer-Encoding: chunked\r\n", "HTTP/1.1 401"),
+    ] {
+        let head = format!(
+            "POST /v1/auth/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{codings}Connection: close\r\n\r\n"
+        );
+        let body = r#"{"email":"a@example.com","password":"nobody knows it"}"#;
+        let mut stream = TcpStream::connect(host).await.expect("it listens");
+        let sent = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        stream.write_all(sent.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(told), "{codings}: {answer}");
+    }
+    t.finish().await;
+}

@@ -273,6 +273,9 @@ async fn a_standby_is_lent_to_nobody(db: PgPool) {
     let clock = Clock::with_wall_ahead(TimeDelta::zero());
     let service = Db::open(db.connect_options().as_ref().clone(), 2, &clock);
     assert!(service.acquire().await.is_err(), "it takes no write");
+    // Nor would a new process have another one: this one goes on.
+    let ended = timeout(Duration::from_secs(15), service.watch(Duration::from_secs(1))).await;
+    assert!(ended.is_err(), "a standby ends no process");
     sql("drop function public.pg_is_in_recovery()".to_owned()).await;
     assert!(service.acquire().await.is_ok(), "it was promoted");
 }

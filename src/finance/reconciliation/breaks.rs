@@ -381,7 +381,7 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
     if !known.state.is_live() || is_unheard {
         return Err(Error::StaleState);
     }
-    users::lock_in_order(&mut tx, &[], &[Some(by.id), known.acceptance_by].map(|who| who.unwrap_or(by.id))).await?;
+    users::lock_in_order(&mut tx, &[], &[by.id, known.acceptance_by.unwrap_or(by.id)]).await?;
     approvals::require_maker(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     if *code == Code::ProviderError && !known.kind.may_be_anothers() {
         return Err(Error::field("code", "is for what Revio or the bank can correct, which this is not"));

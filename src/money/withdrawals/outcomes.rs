@@ -158,7 +158,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
         PayoutStatus::Returned => booking::hold_returned(app, withdrawal).await,
         // What an older database has forgotten may have been executed once more: that is looked at first.
-        PayoutStatus::Error if !safe_mode::has_looked(app) => transactions::defer(app, withdrawal, IN_FLIGHT_MAX).await,
+        PayoutStatus::Error if !safe_mode::has_looked(app) => transactions::defer(app, withdrawal, ASK_MIN).await,
         PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {
             Some(pause) => transactions::defer(app, withdrawal, pause).await,
             None => booking::void_reservation(app, withdrawal, FailureReason::ProviderCouldNotPay).await,

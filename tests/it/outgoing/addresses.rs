@@ -41,6 +41,13 @@ async fn a_url_that_leads_inside_is_refused_when_it_is_given_and_again_when_it_i
         "https://user:word@example.com/",
         "https://example.com:5432/",
         "file:///etc/passwd",
+        // The parser would make another one of these.
+        "https://hooks.example.com/\r\nX: y",
+        "https://hooks.example.com/\ta",
+        " https://hooks.example.com/",
+        "https://hooks.example.com\\@other.example.com/",
+        "https:hooks.example.com/",
+        "https:///hooks.example.com/",
     ] {
         let refused = make(wrong).await;
         let error = &refused.body["errors"][0];

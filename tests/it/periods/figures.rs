@@ -134,3 +134,44 @@ async fn open_items_come_to_what_the_ledger_holds_in_suspense_at_the_cut(db: PgP
     assert_eq!(open, -number(suspense, "closing_minor"));
     books.t.finish_with_held().await;
 }
+
+/// Of customers, and by whom; what they owe, and since when.
+#[sqlx::test]
+async fn debts_and_corrections_of_the_month_are_in_the_pack(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, maker, .. } = &books;
+    let second = t.staff(Role::Finance).await;
+    t.advance(TimeDelta::days(1));
+    let customer = t.customer_with(1_000).await;
+    t.withdraw(&customer, 1_000, "w").await;
+    t.drive().await;
+    let deposit: Uuid = sqlx::query_scalar("select id from transactions where user_id = $1 and kind = 'deposit'")
+        .bind(customer.id)
+        .fetch_one(&t.app.db)
+        .await
+        .expect("one");
+    t.sim.charge_back_purchase(t.purchase_of(deposit)).expect("paid");
+    t.drive().await;
+    let mut body = correction(&customer, "credit", 300);
+    body["transaction_id"] = json!(deposit);
+    let proposed = adjustments::proposed(t, maker, body, "a1").await;
+    let booked = adjustments::approve(t, &second, proposed.id(), adjustments::hash(&proposed)).await;
+    assert_eq!(booked.body["state"], "completed", "{}", booked.body);
+    assert_eq!(t.owed(customer.id).await, 700);
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    books.closed(*month).await;
+    let today = value(t, "select reporting.day(now())").await;
+    let debts = rows(&books, "receivables").await;
+    let debt = debts.iter().find(|row| row["customer_id"] == json!(customer.id)).expect("it is owed");
+    assert_eq!((number(debt, "amount_minor"), &debt["since"]), (700, &json!(today)), "{debt}");
+    let all: i64 = debts.iter().map(|row| number(row, "amount_minor")).sum();
+    let balances = rows(&books, "trial-balance").await;
+    let owed = balances.iter().find(|row| row["code"] == 1200).expect("receivables");
+    assert_eq!(all, number(owed, "closing_minor"));
+    let [made] = rows(&books, "corrections").await.try_into().expect("one");
+    let people = (&made["requested_by"], &made["approved_by"]);
+    assert_eq!(people, (&json!(maker.id), &json!(second.id.to_string())), "{made}");
+    assert_eq!((number(&made, "amount_minor"), &made["concerns"]), (300, &Value::Null), "a row of this month");
+    books.t.finish_with_held().await;
+}

@@ -1,6 +1,7 @@
 //! What people do with breaks and runs.
 
 use aws_lc_rs::digest;
+use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Override, Pay};
@@ -100,6 +101,9 @@ async fn a_break_is_accepted_by_no_fresh_role_and_for_nobody_who_may_not_any_mor
     assert_eq!(post(&t, &fresh, &accept, None).await.code(), "forbidden");
     t.give_role(one.id, Role::Support).await;
     assert_eq!(post(&t, &two, &accept, None).await.code(), "stale_state", "who asked may not any more");
+    t.advance(TimeDelta::seconds(1));
+    t.give_role(one.id, Role::Finance).await;
+    assert_eq!(post(&t, &two, &accept, None).await.code(), "stale_state", "got it anew, and did not ask anew");
     assert_eq!(post(&t, &fresh, &resolve, Some(body)).await.status, StatusCode::OK, "another one asks");
     let agreed = post(&t, &two, &accept, None).await;
     assert_eq!((agreed.status, &agreed.body["resolved_by"]), (StatusCode::OK, &json!(fresh.id)), "{}", agreed.body);

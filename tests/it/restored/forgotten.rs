@@ -168,13 +168,4 @@ async fn what_a_correction_gave_after_the_backup_is_not_given_back_besides(db: P
     assert_eq!((t.state(strangers).await.as_str(), t.balance(&other).await), ("failed", (10_000, 0, 10_000)));
     assert!(t.held_reason(corrected).await.is_some_and(|reason| reason.contains("booked already")));
     assert_eq!(t.balance(&customer).await, (14_000, 4_000, 10_000), "given back once");
-    // What begins since is not what it was about.
-    let since = t.withdraw(&customer, 4_000, "since").await.id();
-    leave(&t, &t.staff(Role::Admin).await).await;
-    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "do_not_honour".to_owned() });
-    for _ in 0..4 {
-        t.drive().await;
-        t.advance(TimeDelta::minutes(1));
-    }
-    assert_eq!(t.state(since).await, "failed");
 }
