@@ -1,5 +1,5 @@
 //! Who is calling: [`Caller`], somebody with a valid access token, or [`Visitor`], anybody. Both count against the rate
-//! limit of what they do. [`Verified`] is a caller who may move money.
+//! limit of what they do. Whoever moves money asks for [`Caller::require_verified_email`] besides.
 
 use std::convert::Infallible;
 

@@ -310,13 +310,8 @@ pub async fn frozen_until_commit(tx: &mut PgConnection, customers: &[Uuid]) -> R
 
 /// Whether the ledger lets nothing leave the customer's wallet and no row says why: a restore made us forget it.
 pub async fn is_frozen_in_ledger_only(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
-    if !app.ledger.is_blocked(user_id, currency).await? {
+    if !app.ledger.is_blocked(user_id, currency).await? || !store::frozen(&app.db, &[user_id]).await?.is_empty() {
         return Ok(false);
-    }
-    for kind in [Kind::Freeze, Kind::Closure] {
-        if is_imposed(&app.db, user_id, kind).await? {
-            return Ok(false);
-        }
     }
     // One that was lifted meanwhile opens the ledger first.
     Ok(app.ledger.is_blocked(user_id, currency).await?)

@@ -439,9 +439,8 @@ impl Reader<'_> {
 fn environment(name: &str) -> Result<Option<String>, String> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     let read = |name: &str| match std::env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => Err("is not UTF-8".to_owned()),
+        read => Ok(read.ok().filter(|value| !value.is_empty())),
     };
     if let Some(value) = read(name)? {
         return Ok(Some(value));

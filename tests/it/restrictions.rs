@@ -1,8 +1,6 @@
 //! Customers that staff freeze or close, and limits of what may leave: the ledger decides, whatever comes at once.
 
 use chrono::TimeDelta;
-use ledger::Currency;
-use octoco::money::restrictions;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
@@ -293,34 +291,6 @@ async fn a_closure_that_a_payment_overtakes_is_refused_by_the_ledger_and_undone(
     assert_eq!(t.withdraw(&customer, 700, "w").await.status, StatusCode::ACCEPTED);
     t.drive().await;
     t.finish().await;
-}
-
-/// A ledger that was put back to an earlier moment has forgotten them: as if it had never heard.
-#[sqlx::test]
-async fn what_is_in_force_stops_payouts_and_is_imposed_again_where_the_ledger_has_forgotten_it(db: PgPool) {
-    let t = TestApp::new(db).await;
-    for kind in ["freeze", "closure"] {
-        let customer = t.customer_with(10_000).await;
-        let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
-        let forgotten =
-            "insert into restrictions (id, user_id, kind, currency, call_id, state, reason, created_at, updated_at)
-                         values ($1, $2, $3, 'ZAR', $1, 'in_force', 'case 4711', now(), now())";
-        let insert = sqlx::query(forgotten).bind(t.app.clock.row_id()).bind(customer.id).bind(kind);
-        insert.execute(&t.app.db).await.expect("written");
-        t.drive().await;
-        assert_eq!(t.held_reason(withdrawal).await.as_deref(), Some("the customer is frozen"), "{kind}");
-        restrictions::impose_again(&t.app).await.expect("due");
-        t.drive().await;
-        assert!(t.app.ledger.is_blocked(customer.id, Currency::ZAR).await.expect("an answer"), "{kind}");
-        let refused = t.withdraw(&customer, 1_000, "w2").await;
-        let expected = if kind == "freeze" { "account_frozen" } else { "account_closed" };
-        assert_eq!((refused.status, refused.code()), (StatusCode::UNPROCESSABLE_ENTITY, expected));
-        assert_eq!(t.state(withdrawal).await, "reserved", "{kind}");
-    }
-    let due = "select count(*) from restrictions where due_at is not null";
-    let due: i64 = sqlx::query_scalar(due).fetch_one(&t.app.db).await.expect("a count");
-    assert_eq!(due, 0, "once");
-    t.finish_with_held().await;
 }
 
 #[sqlx::test]

@@ -174,24 +174,6 @@ async fn an_execution_whose_answer_says_only_how_it_ended_is_looked_up_at_once(d
     t.finish_with_held().await;
 }
 
-/// That it is answered at all means that it was taken: the payout in the answer may be as it was before.
-#[sqlx::test]
-async fn an_execution_that_is_answered_with_the_payout_as_it_was_is_made_once(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let customer = t.customer_with(10_000).await;
-    t.sim.set_override(Override::of("payout", "/status", json!("initialized")));
-    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
-    t.drive().await;
-    wait(&t, 20).await;
-    let executions = "select sum(executions)::bigint from provider_objects where transaction_id = $1";
-    let executions: i64 = sqlx::query_scalar(executions).bind(withdrawal).fetch_one(&t.app.db).await.expect("a sum");
-    assert_eq!((t.state(withdrawal).await.as_str(), executions), ("submitted", 1));
-    t.sim.clear_overrides();
-    wait(&t, 20).await;
-    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
-    t.finish().await;
-}
-
 /// What shows that they did ends the pause of all others: an outage of executions is one in which they do nothing.
 #[sqlx::test]
 async fn executions_that_take_effect_and_are_not_answered_stop_no_others(db: PgPool) {

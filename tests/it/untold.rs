@@ -479,3 +479,22 @@ async fn an_answer_from_the_future_makes_no_later_one_too_old(db: PgPool) {
     t.sim.clear_overrides();
     t.finish().await;
 }
+
+/// That it is answered at all means that it was taken: the payout in the answer may be as it was before.
+#[sqlx::test]
+async fn an_execution_that_is_answered_with_the_payout_as_it_was_is_made_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_override(Override::of("payout", "/status", json!("initialized")));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    wait(&t, 20).await;
+    assert_eq!(
+        (t.state(withdrawal).await.as_str(), t.sim.executions(t.payout_of(withdrawal))),
+        ("submitted", Some((1, 0)))
+    );
+    t.sim.clear_overrides();
+    wait(&t, 20).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}

@@ -7,11 +7,13 @@
 //! | a row, Revio's account, the bank's | a journal that moves that account by what differs, in the direction that mends it, and stands on no other line |
 //! | anything | is completed, of the break's currency and sum, not what the break is about, and has ended no other break |
 
+mod store;
+
 use ledger::AccountCode;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Break, BreakType, Code, Resolution, store};
+use super::{Break, BreakType, Code, Resolution};
 use crate::app::App;
 use crate::finance::reconciliation::found::{Found, ReconciliationLeg};
 use crate::money::adjustments::{self, Adjustment};
