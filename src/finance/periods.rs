@@ -247,7 +247,7 @@ async fn approve_now(app: &App, checker: &StaffMember, month: Month, seen: Subje
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    users::lock_in_order(&mut tx, &[], &[checker.id, period.requested_by]).await?;
+    users::lock_shared(&mut *tx, &[checker.id, period.requested_by]).await?;
     approvals::require_approver(app, &mut tx, checker.id, PeriodsApprove::ROLES).await?;
     if !approvals::may_still(&mut tx, period.requested_by, PeriodsClose::ROLES, period.requested_at).await? {
         return Err(Error::StaleState);

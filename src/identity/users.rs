@@ -206,8 +206,8 @@ pub async fn lock_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
     Ok(store::lock_hash(db, user.id, &user.password_hash).await?)
 }
 
-/// Some against everybody, the others against whoever changes them, in the order of their ids and before anything else: of two who lock the same
-/// people one waits for the other, and never both.
+/// [`lock`] of some and [`lock_shared`] of others, in the order of their ids, which [`lock_shared`] alone has by itself: of two who lock the
+/// same people one waits for the other, and never both. Before requests and restrictions, which come behind the people everywhere.
 pub async fn lock_in_order(tx: &mut PgConnection, alone: &[Uuid], beside_others: &[Uuid]) -> Result<()> {
     let mut people = [alone, beside_others].concat();
     people.sort_unstable();

@@ -117,7 +117,7 @@ pub async fn may_still(tx: &mut PgConnection, who: Uuid, roles: &[Role], since: 
 }
 
 async fn why_not(tx: &mut PgConnection, who: Uuid, roles: &[Role], since: DateTime) -> Result<Option<Reason>> {
-    store::lock_people(&mut *tx, &[who]).await?;
+    users::lock_shared(&mut *tx, &[who]).await?;
     let entitlement = store::entitlement(&mut *tx, who, &names(roles), since).await?;
     Ok(match entitlement {
         Some(person) if !person.has_role => Some(Reason::MissingPermission),
@@ -176,7 +176,7 @@ pub async fn decline(app: &App, tx: &mut PgConnection, subject: Subject, decisio
 /// frozen between the two. From then on it is only a matter of what the ledger did.
 pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposal) -> Result<Entitled> {
     let people = [vec![proposal.maker], deciders(&mut *tx, proposal.subject).await?].concat();
-    users::lock_in_order(&mut *tx, &[], &people).await?;
+    users::lock_shared(&mut *tx, &people).await?;
     if !may_still(&mut *tx, proposal.maker, proposal.maker_roles, proposal.created_at).await? {
         return Ok(Entitled::MakerIsNot);
     }
@@ -202,7 +202,7 @@ pub async fn stands(
     roles: &[Role],
 ) -> Result<bool> {
     let people = store::deciders(&mut *tx, subject).await?;
-    store::lock_people(&mut *tx, &people).await?;
+    users::lock_shared(&mut *tx, &people).await?;
     let since = app.clock.now() - ROLE_AGE_MIN;
     let counting = store::used(&mut *tx, (subject, &hash.0), &names(roles), since).await?;
     Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= needed))

@@ -176,7 +176,7 @@ async fn ask(
 /// Whom a request is about, and those whose word it goes by: before the request, as who restricts somebody does.
 async fn lock_people(tx: &mut PgConnection, kind: Kind, user_id: Uuid, staff: &[Uuid]) -> Result<()> {
     match kind {
-        Kind::Unfreeze => users::lock_in_order(tx, &[], &[staff, &[user_id]].concat()).await,
+        Kind::Unfreeze => Ok(users::lock_shared(tx, &[staff, &[user_id]].concat()).await?),
         Kind::Role => users::lock_in_order(tx, &[user_id], staff).await,
         Kind::Reopen => {
             users::lock_in_order(tx, &[user_id], staff).await?;
@@ -241,7 +241,7 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
     let request = find_as_seen(app, decision, id).await?;
     let mut tx = app.db.begin().await?;
-    users::lock_in_order(&mut tx, &[], &[decision.by]).await?;
+    users::lock_shared(&mut *tx, &[decision.by]).await?;
     let entry = decide(app, &mut tx, decision, (&request, State::Declined)).await?;
     approvals::require_maker(app, &mut tx, decision.by, request.kind.roles()).await?;
     audit::record(app, &mut *tx, entry).await?;

@@ -10,6 +10,7 @@ use octoco::identity::{mails, sessions};
 use octoco::money::transactions::{Kind, State};
 use octoco::platform::telemetry::{Metrics, words};
 use octoco::webhooks::inbox;
+use reqwest::{Method, StatusCode};
 use sqlx::PgPool;
 
 use crate::harness::TestApp;
@@ -187,5 +188,19 @@ async fn what_money_does_is_measured(db: PgPool) {
             _ => assert_eq!((side("debits"), side("credits")), (0, 0)),
         }
     }
+    t.finish().await;
+}
+
+/// Nobody needs a token to call every path with every method.
+#[sqlx::test]
+async fn methods_that_a_path_does_not_have_are_one_time_series(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for method in [Method::DELETE, Method::PUT, Method::PATCH] {
+        let refused = t.send(method, "/v1/config", None, &[], None).await;
+        assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let rendered = t.app.metrics.render();
+    let told = |method: &str| rendered.contains(&format!(r#"method="{method}",route="/v1/config""#));
+    assert_eq!([told("OTHER"), told("DELETE"), told("PUT"), told("PATCH")], [true, false, false, false]);
     t.finish().await;
 }

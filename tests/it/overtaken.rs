@@ -10,6 +10,7 @@ use octoco::money::transactions::Hold;
 use octoco::money::{transactions, withdrawals};
 use octoco::platform::clock::Clock;
 use octoco::platform::crash::CrashPoints;
+use octoco::platform::database::Connection;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Pay, Scope};
@@ -18,8 +19,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
+use crate::four_eyes;
 use crate::harness::{Customer, PASSWORD, TestApp, stepped};
-use crate::restrictions::{act, states};
+use crate::restrictions::{act, act_alone, states};
 use crate::sign_in::store_an_old_hash;
 
 /// Until so many statements wait for a lock; or for long enough, when none does.
@@ -32,6 +34,17 @@ pub(crate) async fn until_waiting(t: &TestApp, statements: i64) {
         }
     };
     let _in_time = tokio::time::timeout(Duration::from_secs(20), enough).await;
+}
+
+/// Of the main pool: whoever needs two at once waits for ever.
+pub(crate) async fn all_connections_but_one(t: &TestApp) -> Vec<Connection> {
+    let mut held = Vec::new();
+    while let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_millis(200), t.app.db.acquire()).await {
+        held.push(connection);
+    }
+    held.pop();
+    assert!(!held.is_empty());
+    held
 }
 
 async fn resolve(t: &TestApp, staff: &Customer, id: Uuid, action: &str) -> StatusCode {
@@ -235,5 +248,36 @@ async fn of_sign_ins_at_once_that_renew_one_hash_all_are_let_in(db: PgPool) {
     };
     let (one, two, ()) = tokio::join!(t.login(&customer.email, PASSWORD), t.login(&customer.email, PASSWORD), let_go);
     assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK), "{} {}", one.body, two.body);
+    t.finish().await;
+}
+
+/// Whoever asked that a freeze is lifted freezes the customer again while somebody else agrees: one comes first, and neither is told to try again.
+#[sqlx::test]
+async fn a_freeze_and_the_approval_of_its_lifting_do_not_wait_for_each_other(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let customer = t.customer().await;
+    act(&t, &maker, &customer, "freeze").await;
+    let asked = act_alone(&t, &maker, &customer, "unfreeze").await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    // Both have what they lock first.
+    let mut reader = t.app.db.begin().await.expect("a transaction");
+    sqlx::query("select from requests for update").execute(&mut *reader).await.expect("locked");
+    let approval = four_eyes::approve(&t, &checker, &asked);
+    let path = format!("/v1/admin/users/{}/freeze", customer.id);
+    let token = t.token(&maker);
+    let freeze = async {
+        until_waiting(&t, 1).await;
+        t.send(Method::POST, &path, Some(&token), &[], Some(json!({"reason": "another card"}))).await
+    };
+    let let_go = async {
+        until_waiting(&t, 2).await;
+        reader.commit().await.expect("committed");
+    };
+    let (approved, frozen, ()) = tokio::join!(approval, freeze, let_go);
+    assert_eq!(approved.status, StatusCode::OK, "{}", approved.body);
+    let told = (frozen.status, frozen.code());
+    assert!(frozen.status == StatusCode::OK || told == (StatusCode::CONFLICT, "stale_state"), "{}", frozen.body);
+    t.drive().await;
     t.finish().await;
 }

@@ -3,8 +3,9 @@
 use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::money::provider_objects;
+use octoco::provider::revio::{Payout, PayoutStatus};
 use octoco::webhooks::inbox;
-use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings};
+use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -406,4 +407,29 @@ async fn a_payout_is_one_rows_whoever_is_answered_with_it(db: PgPool) {
         assert_eq!(known.iter().map(|known| known.id).collect::<Vec<_>>(), [payout]);
     }
     t.finish().await;
+}
+
+/// What is as old as that counts for nothing else, and that money has left is as true as ever.
+#[sqlx::test]
+async fn that_a_payout_was_paid_counts_though_the_answer_is_older_than_what_revio_told(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let row = t.withdraw(&customer, 1_000, "a").await.id();
+    t.drive().await;
+    t.advance(TimeDelta::minutes(1));
+    let payout = t.app.revio.payout(t.payout_of(row)).await.expect("Revio answers");
+    let now = t.app.clock.now().timestamp();
+    let told = async |status: PayoutStatus, at: i64| {
+        let updated_on = serde_json::from_value(json!(at)).expect("a number");
+        let told = Payout { status, updated_on, status_history: Vec::new(), ..payout.clone() };
+        provider_objects::record_payout(&t.app, Some(row), told).await
+    };
+    let error = told(PayoutStatus::Error, now).await.expect("noted");
+    assert_eq!(error.status, PayoutStatus::Error);
+    told(PayoutStatus::Success, now - 20).await.expect_err("it is stale");
+    let error = told(PayoutStatus::Error, now).await.expect("noted");
+    assert_eq!(error.status, PayoutStatus::Returned);
+    let [known] = provider_objects::payouts_of(&t.app, row).await.expect("an answer").try_into().expect("one");
+    assert_eq!(known.status, "error");
 }

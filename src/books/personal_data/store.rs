@@ -33,7 +33,7 @@ macro_rules! transactions {
     };
 }
 
-/// Every row in the clear, as of one moment, but for the transactions. What others did is not the person's; what is encrypted is opened elsewhere.
+/// Every row in the clear, as of one moment, but for transactions and acts. What others did is not the person's; what is encrypted is opened elsewhere.
 pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Value> {
     let rows = sqlx::query_scalar!(
         r#"select jsonb_build_object(

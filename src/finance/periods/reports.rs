@@ -312,6 +312,13 @@ pub(super) async fn add_rows(
             journal.evidence_kind, journal.evidence_date, journal.evidence_sha256, journal.requested_by,
         ]);
     }
+    for made in store::corrections(&mut *db, window).await? {
+        let concerns = made.concerns.map(Month::of).filter(|concerned| *concerned < span.month);
+        tables[CORRECTIONS].rows.push(row![
+            made.id, made.customer_id, made.direction, made.counterpart, made.currency, made.amount, made.posted_on,
+            concerns, made.requested_by, made.approved_by,
+        ]);
+    }
     for found in store::open_breaks(&mut *db, span.end).await? {
         let since = days::of(app, found.since).await?;
         let accepted = match found.is_live {
@@ -373,13 +380,6 @@ pub(super) async fn add_receivables(
     for debt in store::receivables(&mut *db, window, &owing).await? {
         let age = (span.month.last_day() - debt.since).num_days();
         tables[RECEIVABLES].rows.push(row![debt.customer_id, debt.currency, debt.amount, debt.since, age, band(age),]);
-    }
-    for made in store::corrections(&mut *db, window).await? {
-        let concerns = made.concerns.map(Month::of).filter(|concerned| *concerned < span.month);
-        tables[CORRECTIONS].rows.push(row![
-            made.id, made.customer_id, made.direction, made.counterpart, made.currency, made.amount, made.posted_on,
-            concerns, made.requested_by, made.approved_by,
-        ]);
     }
     Ok(())
 }

@@ -381,7 +381,7 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
     if !known.state.is_live() || is_unheard {
         return Err(Error::StaleState);
     }
-    users::lock_in_order(&mut tx, &[], &[by.id, known.acceptance_by.unwrap_or(by.id)]).await?;
+    users::lock_shared(&mut *tx, &[by.id, known.acceptance_by.unwrap_or(by.id)]).await?;
     approvals::require_maker(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     if *code == Code::ProviderError && !known.kind.may_be_anothers() {
         return Err(Error::field("code", "is for what Revio or the bank can correct, which this is not"));
@@ -447,7 +447,7 @@ pub async fn accept(app: &App, by: &StaffMember, id: Uuid) -> Result<Break> {
     if first == by.id {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
-    users::lock_in_order(&mut tx, &[], &[by.id, first]).await?;
+    users::lock_shared(&mut *tx, &[by.id, first]).await?;
     approvals::require_approver(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     if !is_still_wanted(app, &mut tx, &known).await? {
         return Err(Error::StaleState);

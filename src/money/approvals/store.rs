@@ -176,11 +176,6 @@ pub(super) async fn deciders(db: impl PgExecutor<'_>, subject: Subject) -> sqlx:
     people.fetch_all(db).await
 }
 
-/// Until the end of the transaction nobody gives them another role or freezes them.
-pub(super) async fn lock_people(db: impl PgExecutor<'_>, people: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = any($1) order by id for share", people).execute(db).await.map(drop)
-}
-
 pub(super) struct Entitlement {
     pub(super) has_role: bool,
     pub(super) for_long: bool,

@@ -139,6 +139,12 @@ pub(super) async fn end_stale(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Re
     sqlx::query!("update provider_objects set stale_since = null where id = any($1)", ids).execute(db).await.map(drop)
 }
 
+pub(super) async fn note_paid(db: impl PgExecutor<'_>, payouts: &[Uuid], now: DateTime) -> sqlx::Result<()> {
+    let noted =
+        sqlx::query!("update provider_objects set paid_at = $2 where id = any($1) and paid_at is null", payouts, now);
+    noted.execute(db).await.map(drop)
+}
+
 /// What is written stands unless somebody wrote something newer meanwhile. Each object once.
 pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> sqlx::Result<()> {
     let numbers =

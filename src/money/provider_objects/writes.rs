@@ -41,19 +41,24 @@ impl Batch for Snapshots {
             let ids: Vec<Uuid> = round.iter().map(|(_, snapshot)| snapshot.id).collect();
             let known = store::find_all(db, &ids).await?.into_iter().map(|known| (known.id, known));
             let mut known: HashMap<Uuid, Known> = known.collect();
-            let (mut news, mut caught_up) = (Vec::new(), Vec::new());
+            let (mut news, mut caught_up, mut paid) = (Vec::new(), Vec::new(), Vec::new());
             for (index, snapshot) in round {
                 let Some(known) = known.remove(&snapshot.id) else {
                     news.push(snapshot);
                     continue;
                 };
                 if snapshot.is_older_than(&known) {
+                    // That it was paid once is as true as ever.
+                    paid.extend((snapshot.was_paid && known.paid_at.is_none()).then_some(snapshot.id));
                     newer.splice(index..=index, [Some(known)]);
                 } else if !snapshot.says_the_same(&known) {
                     news.push(snapshot);
                 } else if known.stale_since.is_some() {
                     caught_up.push(snapshot.id);
                 }
+            }
+            if !paid.is_empty() {
+                store::note_paid(db, &paid, app.clock.now()).await?;
             }
             if !caught_up.is_empty() {
                 store::end_stale(db, &caught_up).await?;

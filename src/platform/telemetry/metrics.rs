@@ -168,8 +168,8 @@ metrics! {
 metrics! {
     /// What the watch over the audit log's chain found.
     pub struct AuditGauges {
-        /// 1: it goes through what was noted before, and holds.
-        intact: IntGauge = fact("octoco_audit_chain_intact", "1 while the chain of the audit log holds"),
+        /// 0: it does not go through what was noted before, or does not hold.
+        intact: IntGauge = fact("octoco_audit_chain_intact", "0 where the chain of the audit log was seen not to hold"),
         /// When that was last seen, in Unix seconds.
         verified_at: IntGauge = level("octoco_audit_verified_timestamp_seconds", "When the chain was last seen to hold"),
     }

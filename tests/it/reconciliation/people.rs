@@ -13,6 +13,7 @@ use super::{assert_one, cycle, go_on, sql};
 use crate::adjustments::{self, correction};
 use crate::harness::{Answer, Customer, TestApp};
 use crate::journals::{booked, company, entry, with};
+use crate::overtaken;
 use crate::reporting::value;
 
 const BREAKS: &str = "/v1/admin/reconciliation/breaks";
@@ -174,7 +175,10 @@ async fn a_correction_ends_a_break_of_its_customer_and_in_the_direction_that_men
         sql(&t, row, id(&other)).await;
         refused(&other, wrong, told).await;
     }
+    // With one connection, however many others wait for theirs.
+    let others = overtaken::all_connections_but_one(&t).await;
     let done = said(&path, right).await;
+    drop(others);
     assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
     // What Revio tells of the row from now on is not booked besides (`by_hand`).
     let settled = "select count(*) from adjustments a join breaks b on b.transaction_id = a.settles_id where a.transaction_id = $1";
