@@ -161,8 +161,11 @@ SERVICE = (
     Case(
         "AuditChainBroken",
         "5m",
-        'octoco_audit_chain_intact{instance="worker"} 0x9\noctoco_audit_chain_intact{instance="api"} 1x9',
-        'octoco_audit_chain_intact{instance="worker"} 1x9\noctoco_audit_chain_intact{instance="api"} 1x9',
+        'octoco_audit_chain_intact{instance="worker"} 0x9\noctoco_audit_chain_intact{instance="api"} 1x9\n'
+        'octoco_read_model_lag_seconds{instance="worker",currency="ZAR"} 0x9',
+        # The API's process is of an earlier release.
+        'octoco_audit_chain_intact{instance="worker"} 1x9\noctoco_audit_chain_intact{instance="api"} 0x9\n'
+        'octoco_read_model_lag_seconds{instance="worker",currency="ZAR"} 0x9',
         "The chain of the audit log does not hold",
     ),
     Case(

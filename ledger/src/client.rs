@@ -266,7 +266,8 @@ impl Ledger {
         };
         let failed = self.judged("create_transfers", send, |failed: &Vec<u32>| judge_transfers(failed)).await?;
         if failed.iter().any(|code| codes::is_no_account(*code)) {
-            self.open_accounts.forget();
+            let accounts = events.iter().flat_map(|event| [event.debit_account_id(), event.credit_account_id()]);
+            self.open_accounts.forget(accounts);
         }
         if judge_transfers(&failed).is_ok() {
             // From the row's log lines to its transfers, whoever looks for them.

@@ -21,9 +21,11 @@ impl OpenAccounts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&account.id.raw())
     }
 
-    /// An account that was open is not there: the ledger was put back to an earlier moment.
-    pub(crate) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// One of these is not there. Where it was open, the ledger was put back to an earlier moment; it may as well never have been, so that the
+    /// others stay known.
+    pub(crate) fn forget(&self, accounts: impl Iterator<Item = u128>) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.for_each(|account| _ = open.remove(&account));
     }
 
     pub(crate) fn learn(&self, account: &Account) {
@@ -44,5 +46,23 @@ impl Ledger {
             new.iter().for_each(|account| self.open_accounts.learn(account));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Account, Currency};
+    use uuid::Uuid;
+
+    #[test]
+    fn only_what_may_not_be_there_is_forgotten() {
+        let zar = Currency::parse("ZAR").expect("rand");
+        let [known, gone] = [1, 2].map(|customer| Account::wallet(Uuid::from_u128(customer << 16), zar));
+        let open = OpenAccounts::default();
+        open.learn(&known);
+        open.learn(&gone);
+        open.forget([gone.id.raw(), 7].into_iter());
+        assert!(open.knows(&known) && !open.knows(&gone));
     }
 }

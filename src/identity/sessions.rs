@@ -219,7 +219,10 @@ async fn rotate(
     let first = store::rotate_token(&mut *tx, &hash, now).await?;
     if first {
         store::insert_token(&mut *tx, &successor.hash(), session_id, now, Some(now + REST)).await?;
-        store::extend(&mut *tx, session_id, ends_at).await?;
+        // Whoever ended all sessions has passed over one that had run out: it is not brought back.
+        if !store::extend(&mut *tx, session_id, ends_at, now).await? {
+            return Err(Error::Unauthenticated);
+        }
     }
     tx.commit().await?;
     if first { Ok(Some(successor)) } else { unused_successor(app, token, &hash).await }

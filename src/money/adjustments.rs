@@ -45,7 +45,9 @@ use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permis
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
 use stands::is_credited;
-pub use stands::{hold_if_corrected, hold_if_named, hold_if_written_off, is_recorded};
+pub use stands::{
+    Stands, hold_as_corrected, hold_if_corrected, hold_if_named, hold_if_written_off, is_recorded, stands,
+};
 
 const BOOKED_SINCE: &str = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
 

@@ -56,6 +56,16 @@ text_enum! {
     }
 }
 
+impl ObjectKind {
+    /// What a purchase is asked about, and answers for: that it is told once more says nothing of how old that answer is.
+    fn is_of_purchase(self) -> bool {
+        match self {
+            Self::Refund | Self::Chargeback | Self::ChargebackReversal | Self::Payment => true,
+            Self::Purchase | Self::Payout => false,
+        }
+    }
+}
+
 /// What Revio says of an object now.
 struct Facts<'a> {
     id: Uuid,
@@ -227,6 +237,16 @@ pub async fn record_stale_answer(app: &App, newer: &Known) -> Error {
         Ok(_) => Error::Unusable(stale.into()),
         Err(error) => error.into(),
     }
+}
+
+/// Their purchase's answer is as new as they are.
+pub async fn end_stale_answers(app: &App, payments: &[Known]) -> Result<()> {
+    let stale = payments.iter().filter(|payment| payment.stale_since.is_some());
+    let stale: Vec<Uuid> = stale.map(|payment| payment.id).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Ok(store::end_stale(&app.db, &stale).await?)
 }
 
 fn snapshot_of(facts: &Facts<'_>, now: DateTime) -> Snapshot {

@@ -126,7 +126,9 @@ impl Outbound {
     /// The URL, if it may be called as it stands. What its name says is looked at by [`Self::leads_inside`] and at each call.
     pub fn parse(&self, text: &str) -> Result<Url, &'static str> {
         // The parser would leave out or turn round what is none of a URL's, and call another one than was written.
-        let is_written = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
+        let is_written = text.split_once("://").is_some_and(|(scheme, rest)| {
+            scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) && !rest.starts_with('/')
+        });
         if !is_written || text.chars().any(|one| one.is_whitespace() || one.is_control() || one == '\\') {
             return Err("must be a URL");
         }
@@ -291,7 +293,7 @@ mod tests {
             https://[fd00:ec2::254]/ https://localhost/ https://LOCALHOST./ https://api.localhost/ https://metadata.google.internal/ \
             https://printer.local/ https://intranet/ https://user@example.com/ https://user:word@example.com/ https://example.com:22/ \
             https://example.com:6379/ https://example.com/#x ftp://example.com/ file:///etc/passwd gopher://example.com/ javascript:1 \
-            https:// example.com https://10.0.0.1:8443/ https://100.100.100.200/ https://０１７７.0.0.1/ https://127。0。0。1/"
+            https:// example.com https:example.com/://x https://10.0.0.1:8443/ https://100.100.100.200/ https://０１７７.0.0.1/ https://127。0。0。1/"
             .split_whitespace()
         {
             assert!(outbound.parse(wrong).is_err(), "{wrong}");
@@ -302,7 +304,8 @@ mod tests {
         }
         for right in [
             "https://example.com", "https://example.com:8443/hooks?a=b", "https://8.8.8.8/",
-            "https://[2606:4700::1111]/x",
+            "https://[2606:4700::1111]/x", "HTTPS://example.com:0443?who=@me", "https://:@example.com:/@me",
+            "https://134744072/", "https://example。com/", "https://example%2Ecom/",
         ] {
             assert!(outbound.parse(right).is_ok(), "{right}");
         }

@@ -242,7 +242,9 @@ impl Work for Events<'_> {
             Next::Again { due_at, attempts } => {
                 store::defer(&app.db, event, due_at, attempts, Some(&error_text)).await?;
             }
-            Next::GiveUp { .. } if is_about_nothing(error) && !tells_of_money(event) => {
+            Next::GiveUp { .. }
+                if is_about_nothing(error) && !event.event_type.as_deref().is_some_and(event::tells_of_money) =>
+            {
                 finish(app, event, State::Ignored).await?
             }
             Next::GiveUp { .. } => {
@@ -265,11 +267,6 @@ fn is_about_nothing(error: &Error) -> bool {
     matches!(error, Error::Unusable(cause) if cause.is::<NotKnown>())
 }
 
-/// Signed by Revio, it says that money came: of that a person must know, whatever Revio answers when it is asked.
-fn tells_of_money(event: &Claimed) -> bool {
-    matches!(event.event_type.as_deref(), Some("purchase.paid" | "purchase.captured" | "purchase.settled"))
-}
-
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.
 async fn act(app: &App, event: &Event) -> Result<State> {
     if let Some(payment) = &event.payment {
@@ -289,7 +286,14 @@ async fn act(app: &App, event: &Event) -> Result<State> {
         None => false,
     };
     app.crash.at("inbox.acted")?;
-    Ok(if acted_on { State::Done } else { State::Ignored })
+    match acted_on {
+        true => Ok(State::Done),
+        // Nobody would ask again.
+        false if event::tells_of_money(&event.event_type) => {
+            Err(Error::Unusable("it tells of a payer's money, and Revio does not when it is asked".into()))
+        }
+        false => Ok(State::Ignored),
+    }
 }
 
 async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {

@@ -36,7 +36,7 @@ async fn held(t: &TestApp) -> Vec<(Uuid, String)> {
     list.body["data"].as_array().expect("rows").iter().map(row).collect()
 }
 
-async fn dismissed(t: &TestApp, row: Uuid) {
+pub(crate) async fn dismissed(t: &TestApp, row: Uuid) {
     let finance = t.staff(Role::Finance).await;
     let body = json!({"action": "dismiss", "note": "the correction stands"});
     let path = format!("/v1/admin/held/{row}/resolve");

@@ -7,6 +7,7 @@ use octoco::money::transactions::{Kind, ShownState};
 use octoco::platform::error::Error;
 use octoco::platform::http::Fields;
 use octoco::processes::router;
+use serde_json::json;
 use uuid::Uuid;
 
 fn wrong(query: FilterQuery) -> Vec<String> {
@@ -29,6 +30,11 @@ fn each_refusal_names_the_parameter() {
     assert_eq!(wrong(none()), Vec::<String>::new());
     assert_eq!(wrong(FilterQuery { kind: some("deposit,gift"), ..none() }), ["kind"]);
     assert_eq!(wrong(FilterQuery { kind: some(""), ..none() }), ["kind"]);
+    assert_eq!(
+        wrong(FilterQuery { kind: some("deposit, refund"), state: some(" completed"), ..none() }),
+        ["state", "kind"],
+        "as the document's patterns have them, without blanks"
+    );
     assert_eq!(
         wrong(FilterQuery { amount_min: some("-1"), amount_max: some("1e3"), ..none() }),
         ["amount_min", "amount_max"]
@@ -83,7 +89,10 @@ fn the_id_goes_the_way_of_the_column_before_it() {
 
 #[test]
 fn what_is_no_order_is_refused() {
-    for text in ["", "-", "amount,", "amount,-amount", "amount desc", "id", "--amount", "AMOUNT", "amount;select 1"] {
+    for text in [
+        "", "-", "amount,", "amount,-amount", "amount,amount", " amount", "amount, kind", "amount desc", "id",
+        "--amount", "AMOUNT", "amount;select 1",
+    ] {
         assert!(Sort::parse(Some(text)).is_err(), "{text}");
     }
 }
@@ -101,4 +110,26 @@ fn lists_name_what_there_is() {
     for (name, words) in [("kind", kinds.join("|")), ("state", states.join("|"))] {
         assert_eq!(pattern(name), format!("^({words})(,({words}))*$"), "{name}");
     }
+}
+
+/// As `Fields::moment` reads them; the import of a statement takes days alone.
+#[test]
+fn where_a_day_may_stand_for_a_moment_the_document_says_so() {
+    let document = router::openapi();
+    for (body, field) in [
+        ("NewRunBody", "since"),
+        ("ReplaySince", "since"),
+        ("DeadBody", "from"),
+        ("DeadBody", "to"),
+        ("NewExport", "from"),
+    ] {
+        let schema = &document["components"]["schemas"][body]["properties"][field];
+        assert_eq!(schema["format"], "date-or-time", "{body} {field}");
+        assert!(schema["pattern"].as_str().is_some_and(|pattern| pattern.ends_with(")?$")), "{body} {field}");
+    }
+    let import = &document["paths"]["/v1/admin/reconciliation/statements"]["post"]["parameters"];
+    let days =
+        import.as_array().expect("a list").iter().filter(|known| known["name"] == "from" || known["name"] == "to");
+    let days: Vec<_> = days.map(|known| &known["schema"]).collect();
+    assert_eq!(days, [&json!({"type": "string", "format": "date"}); 2]);
 }

@@ -84,6 +84,7 @@ mod reviews;
 mod routes;
 mod search;
 mod second_factor;
+mod second_word;
 mod secrets;
 mod service_accounts;
 mod sessions;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::harness::TestApp;
 use crate::provider_objects::{paid, wait};
+use crate::{by_hand, untold};
 
 fn set(t: &TestApp, change: fn(&mut Settings)) {
     let mut settings = t.sim.settings();
@@ -198,4 +199,93 @@ async fn a_won_chargeback_is_not_available_by_an_answer_from_before_it(db: PgPoo
     wait(&t, 5).await;
     assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
     t.finish().await;
+}
+
+/// Its own event, acted on again and again, says nothing of how old the answers about its purchase are.
+#[sqlx::test]
+async fn a_payment_of_a_purchase_that_is_answered_as_it_was_before_is_for_a_person_in_the_end(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 1_000).await;
+    t.advance(TimeDelta::hours(5));
+    set(&t, |settings| settings.stale_read_secs = 3 * 3_600);
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    wait(&t, 55).await;
+    assert_eq!(ends_of(&t, "payment.refunded").await, ["pending"], "waited out for an hour");
+    wait(&t, 40).await;
+    assert_eq!(ends_of(&t, "payment.refunded").await, ["dead"]);
+    assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
+    // Once the answer is as new, the next one is waited out from its own beginning.
+    set(&t, |settings| settings.stale_read_secs = 0);
+    t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
+    wait(&t, 2).await;
+    assert_eq!(t.balance(&customer).await, (600, 0, 600));
+    let stale: i64 = sqlx::query_scalar("select count(*) from provider_objects where stale_since is not null")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(stale, 0);
+}
+
+/// What became of the events of a type.
+async fn ends_of(t: &TestApp, event_type: &str) -> Vec<String> {
+    sqlx::query_scalar("select state from webhook_logs where event_type = $1 and verdict = 'accepted'")
+        .bind(event_type)
+        .fetch_all(&t.app.db)
+        .await
+        .expect("PostgreSQL answers")
+}
+
+/// Signed, it says that money came, and an answer of the same second may be from before that. Nobody else asks for what no row knows.
+#[sqlx::test]
+async fn what_an_event_tells_of_a_payment_that_no_row_knows_is_asked_for_again(db: PgPool) {
+    for (says, heals, ends) in [
+        (json!({"status": "pending_execute"}), true, ("done", 500)),
+        (json!({"status": "pending_execute"}), false, ("dead", 0)),
+        (json!({"status": "expired"}), false, ("dead", 0)),
+        (json!({"marked_as_paid": true}), false, ("done", 0)),
+    ] {
+        let t = TestApp::new(db.clone()).await;
+        let before = ends_of(&t, "purchase.paid").await.len();
+        for (field, value) in says.as_object().expect("fields") {
+            t.sim.set_override(Override::of("purchase", &format!("/{field}"), value.clone()));
+        }
+        let (reference, currency) = ("by hand".to_owned(), "ZAR".to_owned());
+        let new = revio_sim::Stranger { reference, amount: 500, currency, ..revio_sim::Stranger::default() };
+        t.sim.stranger_purchase(&new).expect("paid");
+        wait(&t, 2).await;
+        if heals {
+            t.sim.clear_overrides();
+        }
+        wait(&t, 30).await;
+        let ended = ends_of(&t, "purchase.paid").await;
+        assert_eq!(ended.len(), before + 1);
+        let in_suspense = t.system_balance(AccountCode::Suspense).await.posted();
+        assert_eq!((ended.last().map(String::as_str), in_suspense), (Some(ends.0), ends.1), "{says} {heals}");
+        sqlx::query("delete from webhook_logs").execute(&db).await.expect("deleted");
+    }
+}
+
+/// What a person has closed of one refund is not said of the next.
+#[sqlx::test]
+async fn a_second_refund_that_nobody_tells_of_is_for_a_person_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    untold::names_no_payment(&t);
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    for part in [400, 300] {
+        t.advance(TimeDelta::hours(1));
+        t.sim.refund_purchase(purchase, Some(part)).expect("refundable");
+        t.sim.deliver().await;
+        t.sim.clear_faults();
+        t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
+        wait(&t, 60).await;
+        let held = t.held_reason(deposit).await.expect("somebody is told");
+        assert!(held.contains("does not say how much"), "{held}");
+        by_hand::dismissed(&t, deposit).await;
+        t.sim.raise_event(purchase, "purchase.viewed").expect("it is there");
+        wait(&t, 2).await;
+        assert_eq!(t.held_reason(deposit).await, None, "not for the same");
+        t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    }
+    assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
 }

@@ -249,7 +249,8 @@ async fn a_debt_is_as_old_as_the_oldest_of_it_that_is_not_repaid(db: PgPool) {
     }
     assert_eq!(t.owed(customer.id).await, 500);
     projector::catch_up(&t.app).await.expect("copied");
-    let oldest = "select since = (select min(created_at) from transactions where kind = 'chargeback') from reporting.receivables";
+    let oldest = "select since = (select min(ledger_time(l.timestamp)) from ledger_transfers l
+        join ledger_accounts a on a.id = l.debit_account_id and a.code = 1200) from reporting.receivables";
     assert_eq!(value(&t, &format!("select ({oldest})::text")).await, "true");
     // What comes in repays the oldest first.
     let third = t.deposit(&customer, 450, "third").await;

@@ -3,6 +3,7 @@
 
 mod cleared;
 mod copies;
+mod corrected;
 mod forgotten;
 mod lost;
 mod returned;

@@ -9,8 +9,9 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Customer, TestApp};
-use crate::journals::{booked, entry, with};
+use crate::journals::{approve, booked, entry, proposed, with};
 
 /// A customer with one paid deposit, and Revio's purchase of it.
 async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
@@ -167,6 +168,32 @@ async fn what_comes_back_of_a_debt_that_was_written_off_is_for_a_person(db: PgPo
     t.drive().await;
     assert_eq!(t.balance(&other).await, (5_000, 0, 5_000));
     t.finish().await;
+}
+
+/// The ledger has given the debt up, and the journal's row does not say so yet.
+#[sqlx::test]
+async fn what_comes_back_while_a_write_off_is_being_booked_is_for_a_person(db: PgPool) {
+    let crashes = Crashes::default();
+    let t = TestApp::crashing(db, &[], crashes.plan()).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    t.withdraw(&customer, 6_000, "w1").await;
+    t.drive().await;
+    t.sim.charge_back_purchase(purchase).expect("paid");
+    t.drive().await;
+    booked(&t, &maker, &checker, entry("own_funds_in", 6_000), "funds").await;
+    let given_up = with(entry("write_off", 6_000), json!({"user_id": customer.id}));
+    let given_up = proposed(&t, &maker, given_up, "debt").await;
+    crashes.at("journal.booked");
+    assert_eq!(approve(&t, &checker, &given_up).await.code(), "internal", "booked, and then it died");
+    t.sim.reverse_charge_back(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    let held = t.get(&checker, "/v1/admin/held").await.body;
+    assert_eq!(held["data"][0]["held_code"], "paid_twice", "{held}");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    t.finish_with_held().await;
 }
 
 #[sqlx::test]

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Pay, PayoutBehaviour, PayoutOutcome};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -221,6 +221,11 @@ async fn an_empty_wallet_and_odd_periods_get_a_clear_answer(db: PgPool) {
         assert_eq!((number(&answer.body["opening_balance"]), number(&answer.body["closing_balance"])), (0, 0));
         assert_eq!(answer.body["lines"], Value::Array(Vec::new()));
     }
+    let leap = statement(&t, &customer, "2016-12-31T23:59:60Z", "2016-12-31T23:59:60.5Z").await;
+    assert_eq!(
+        (&leap.body["from"], &leap.body["to"]),
+        (&json!("2017-01-01T00:00:00Z"), &json!("2017-01-01T00:00:00.500Z"))
+    );
     for (query, field) in [
         ("currency=ZAR&from=2026-02-01&to=2026-01-01", "to"),
         ("currency=ZAR&from=2027-01-01", "from"),

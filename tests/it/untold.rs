@@ -425,7 +425,7 @@ async fn a_payment_that_events_call_two_things_is_a_dead_letter(db: PgPool) {
     t.finish().await;
 }
 
-fn names_no_payment(t: &TestApp) {
+pub(crate) fn names_no_payment(t: &TestApp) {
     for entry in 0..16 {
         let pointer = format!("/status_history/{entry}/related_object");
         t.sim.set_override(Override::of("purchase", &pointer, json!(null)));

@@ -29,51 +29,86 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(download))
 }
 
-/// What is to be exported: a format and the filters of the list, in the words of its query parameters.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewExport {
-    #[schema(inline)]
-    format: Format,
-    /// The id of the last row of an export that broke off: this one goes on after it.
-    after: Option<Uuid>,
-    #[schema(example = "deposit,refund")]
-    kind: Option<String>,
-    #[schema(example = "completed")]
-    state: Option<String>,
-    #[schema(example = "ZAR")]
-    currency: Option<String>,
-    /// Minor units (cents); not less than this.
-    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
-    amount_min: Option<i64>,
-    /// Minor units (cents); not more than this.
-    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
-    amount_max: Option<i64>,
-    #[schema(example = "2026-01-01")]
-    from: Option<String>,
-    #[schema(example = "2026-02-01T00:00:00Z")]
-    to: Option<String>,
-    #[schema(example = "2026-01-01")]
-    completed_from: Option<String>,
-    #[schema(example = "2026-02-01")]
-    completed_to: Option<String>,
-    /// Whose days the dates are, and whose clock CSV and XLSX show. Default: UTC.
-    #[schema(example = "Africa/Johannesburg")]
-    tz: Option<String>,
-    reference: Option<String>,
-    #[schema(value_type = Option<Uuid>)]
-    provider_id: Option<String>,
-    q: Option<String>,
-    #[serde(default)]
-    #[schema(schema_with = metadata::wanted_metadata)]
-    metadata: NewMetadata,
-    #[schema(example = "-amount,created_at")]
-    sort: Option<String>,
-    /// Only for staff.
-    #[schema(value_type = Option<Uuid>)]
-    user_id: Option<String>,
-    /// Only for staff.
-    held: Option<bool>,
+/// The body that asks for a link: a format, the filters of the list, and what only some may narrow by.
+macro_rules! new_export {
+    (struct $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),* $(,)? }) => {
+        /// What is to be exported: a format and the filters of the list, in the words of its query parameters.
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        struct $name {
+            #[schema(inline)]
+            format: Format,
+            /// The id of the last row of an export that broke off: this one goes on after it.
+            after: Option<Uuid>,
+            #[schema(example = "deposit,refund")]
+            kind: Option<String>,
+            #[schema(example = "completed")]
+            state: Option<String>,
+            #[schema(example = "ZAR")]
+            currency: Option<String>,
+            /// Minor units (cents); not less than this.
+            #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+            amount_min: Option<i64>,
+            /// Minor units (cents); not more than this.
+            #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+            amount_max: Option<i64>,
+            #[schema(example = "2026-01-01")]
+            from: Option<String>,
+            #[schema(example = "2026-02-01T00:00:00Z")]
+            to: Option<String>,
+            #[schema(example = "2026-01-01")]
+            completed_from: Option<String>,
+            #[schema(example = "2026-02-01")]
+            completed_to: Option<String>,
+            /// Whose days the dates are, and whose clock CSV and XLSX show. Default: UTC.
+            #[schema(example = "Africa/Johannesburg")]
+            tz: Option<String>,
+            reference: Option<String>,
+            #[schema(value_type = Option<Uuid>)]
+            provider_id: Option<String>,
+            /// At most 8 words.
+            q: Option<String>,
+            #[serde(default)]
+            #[schema(schema_with = metadata::wanted_metadata)]
+            metadata: NewMetadata,
+            /// Columns with commas, each once, `-` before one for descending.
+            #[schema(example = "-amount,created_at")]
+            sort: Option<String>,
+            $($(#[$attribute])* $field: $type,)*
+        }
+
+        impl $name {
+            fn request(self, staff: StaffQuery) -> Request {
+                let filter = FilterQuery {
+                    kind: self.kind,
+                    state: self.state,
+                    currency: self.currency,
+                    amount_min: self.amount_min.map(|amount| amount.to_string()),
+                    amount_max: self.amount_max.map(|amount| amount.to_string()),
+                    from: self.from,
+                    to: self.to,
+                    completed_from: self.completed_from,
+                    completed_to: self.completed_to,
+                    tz: self.tz,
+                    reference: self.reference,
+                    provider_id: self.provider_id,
+                    q: self.q,
+                    metadata: self.metadata.to_query(),
+                    sort: self.sort,
+                };
+                Request { format: self.format, after: self.after, filter, staff }
+            }
+        }
+    };
+}
+
+new_export! { struct NewExport {} }
+new_export! {
+    struct NewStaffExport {
+        #[schema(value_type = Option<Uuid>)]
+        user_id: Option<String>,
+        held: Option<bool>,
+    }
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -83,30 +118,6 @@ struct TokenQuery {
     /// Longer than any other, for it carries what was asked for.
     #[param(min_length = 1, max_length = 4096)]
     token: String,
-}
-
-impl From<NewExport> for Request {
-    fn from(body: NewExport) -> Self {
-        let filter = FilterQuery {
-            kind: body.kind,
-            state: body.state,
-            currency: body.currency,
-            amount_min: body.amount_min.map(|amount| amount.to_string()),
-            amount_max: body.amount_max.map(|amount| amount.to_string()),
-            from: body.from,
-            to: body.to,
-            completed_from: body.completed_from,
-            completed_to: body.completed_to,
-            tz: body.tz,
-            reference: body.reference,
-            provider_id: body.provider_id,
-            q: body.q,
-            metadata: body.metadata.to_query(),
-            sort: body.sort,
-        };
-        let staff = StaffQuery { user_id: body.user_id, held: body.held.map(|held| held.to_string()) };
-        Self { format: body.format, after: body.after, filter, staff }
-    }
 }
 
 impl From<Caller> for Requester {
@@ -174,20 +185,21 @@ async fn stream_all(
 #[utoipa::path(post, path = "/v1/exports", tag = "exports", security(("bearer" = [])), request_body = NewExport,
     responses((status = 201, body = ExportLink), Problems))]
 async fn link_own(State(app): State<App>, caller: Caller, Json(body): Json<NewExport>) -> Result<impl IntoResponse> {
-    Ok(made(link::make(&app, caller.into(), body.into()).await?))
+    Ok(made(link::make(&app, caller.into(), body.request(StaffQuery::default())).await?))
 }
 
 /// Make a link to an export of everybody's transactions
 ///
 /// As `POST /v1/exports`. Needs `transactions.read`, also when the link is followed. Audited.
 #[utoipa::path(post, path = "/v1/admin/exports", tag = "staff", security(("bearer" = ["transactions.read"])),
-    request_body = NewExport, responses((status = 201, body = ExportLink), Problems))]
+    request_body = NewStaffExport, responses((status = 201, body = ExportLink), Problems))]
 async fn link_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
-    Json(body): Json<NewExport>,
+    Json(body): Json<NewStaffExport>,
 ) -> Result<impl IntoResponse> {
-    Ok(made(link::make(&app, staff.into(), body.into()).await?))
+    let narrower = StaffQuery { user_id: body.user_id.clone(), held: body.held.map(|held| held.to_string()) };
+    Ok(made(link::make(&app, staff.into(), body.request(narrower)).await?))
 }
 
 fn made(link: ExportLink) -> impl IntoResponse {

@@ -72,8 +72,8 @@ pub struct FilterQuery {
     #[param(value_type = Option<Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
-    /// Words of the description or the failure reason, all of them, the last may be a beginning; or an id, whole or its first
-    /// eight digits or more; or an idempotency key.
+    /// Words of the description or the failure reason, at most 8, all of them, the last may be a beginning; or an id, whole or its
+    /// first eight digits or more; or an idempotency key.
     #[param(max_length = 100)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
@@ -81,7 +81,7 @@ pub struct FilterQuery {
     #[param(inline, style = DeepObject, explode, value_type = Option<Metadata>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
-    /// Columns with commas, `-` before one for descending: `created_at`, `updated_at`, `completed_at`, `amount`, `kind`,
+    /// Columns with commas, each once, `-` before one for descending: `created_at`, `updated_at`, `completed_at`, `amount`, `kind`,
     /// `state`. Default `-created_at`.
     #[param(example = "-amount,created_at")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,7 +304,7 @@ impl StaffQuery {
 
 /// Of the largest there is.
 const AMOUNT_CHARS_MAX: usize = 19;
-/// Names with commas, each once.
+/// Names with commas; one that comes again counts once.
 pub(super) fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     fields: &mut Fields,
     field: &'static str,
@@ -316,7 +316,7 @@ pub(super) fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
         return values;
     }
     for name in text.into_iter().flat_map(|text| text.split(',')) {
-        match name.trim().parse() {
+        match name.parse() {
             Ok(value) if !values.contains(&value) => values.push(value),
             Ok(_) => {}
             Err(words) => {

@@ -44,6 +44,7 @@ struct PagingQuery {
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     page_size: Option<String>,
     /// `next_cursor` or `prev_cursor` of another page, with the same filters and sort; instead of `page`.
+    #[param(format = "cursor", max_length = 1024)]
     cursor: Option<String>,
     /// The page size, with a cursor.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]

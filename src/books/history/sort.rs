@@ -117,7 +117,7 @@ impl Sort {
         let Some(text) = text else { return Ok(Self::default()) };
         fits(text)?;
         let mut chosen: Vec<(Column, Direction)> = Vec::new();
-        for word in text.split(',').map(str::trim) {
+        for word in text.split(',') {
             let (name, direction) = match word.strip_prefix('-') {
                 Some(name) => (name, Direction::Descending),
                 None => (word, Direction::Ascending),

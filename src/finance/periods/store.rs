@@ -379,7 +379,8 @@ pub(super) struct Receivable {
     pub(super) since: NaiveDate,
 }
 
-/// Of those who owed so much: since when, by the newest rows that left so much owed, as `reporting.receivables` says it of now.
+/// Of those who owed so much: since when, by the newest debts that left so much owed, as `reporting.receivables` says it of now. A debt is as
+/// old as its debit in the ledger (leg 06 of its row), which is in the balance at the cut or is not; its row may be older.
 pub(super) async fn receivables(
     db: impl PgExecutor<'_>,
     window: Window<'_>,
@@ -388,14 +389,14 @@ pub(super) async fn receivables(
     let debts = sqlx::query_as!(
         Receivable,
         r#"select o.user_id as "customer_id!", o.currency as "currency!", o.amount as "amount!",
-                  (coalesce(d.since, ledger_time($5)) at time zone $4)::date as "since!"
+                  (ledger_time(coalesce(d.since, $5)) at time zone $4)::date as "since!"
              from unnest($1::text[], $2::uuid[], $3::bigint[]) as o (currency, user_id, amount)
             cross join lateral (
-                 select coalesce(max(created_at) filter (where owed_since >= o.amount), min(created_at)) as since
-                   from (select created_at, sum(owed_minor) over (order by id desc) as owed_since
-                           from transactions
-                          where user_id = o.user_id and currency = o.currency and owed_minor > 0
-                            and created_at <= ledger_time($5)) r) d
+                 select coalesce(max(timestamp) filter (where owed_since >= o.amount), min(timestamp)) as since
+                   from (select l.timestamp, sum(t.owed_minor) over (order by l.timestamp desc) as owed_since
+                           from transactions t
+                           join ledger_transfers l on l.id = (left(t.id::text, 34) || '06')::uuid
+                          where t.user_id = o.user_id and t.currency = o.currency and t.owed_minor > 0 and l.timestamp <= $5) debts) d
             order by o.currency, o.user_id"#,
         &owing.iter().map(|(currency, ..)| (*currency).to_owned()).collect::<Vec<String>>(),
         &owing.iter().map(|(_, user, _)| *user).collect::<Vec<Uuid>>(),
@@ -417,23 +418,29 @@ pub(super) struct Correction {
     pub(super) posted_on: NaiveDate,
     /// The day of the row that it is about.
     pub(super) concerns: Option<NaiveDate>,
-    pub(super) requested_by: Uuid,
+    /// None, as is all that people said of it, where its row is not known: an older database was put back.
+    pub(super) requested_by: Option<Uuid>,
     pub(super) approved_by: Option<String>,
 }
 
+/// By what the ledger has of them, so that none is left out.
 pub(super) async fn corrections(db: impl PgExecutor<'_>, window: Window<'_>) -> sqlx::Result<Vec<Correction>> {
     let corrections = sqlx::query_as!(
         Correction,
-        r#"select t.id, t.user_id as customer_id, t.direction as "direction!", a.counterpart, t.currency, t.amount_minor as amount,
-                  (ledger_time(l.timestamp) at time zone $1)::date as "posted_on!",
-                  (coalesce(r.completed_at, r.created_at) at time zone $1)::date as concerns, a.requested_by,
+        r#"select l.reference as "id!", coalesce(c.user_id, d.user_id) as "customer_id!",
+                  case when c.user_id is null then 'debit' else 'credit' end as "direction!",
+                  case when c.user_id is null then c.name else d.name end as "counterpart!", l.currency as "currency!",
+                  l.amount_minor as "amount!", (ledger_time(l.timestamp) at time zone $1)::date as "posted_on!",
+                  (coalesce(r.completed_at, r.created_at) at time zone $1)::date as "concerns?", a.requested_by as "requested_by?",
                   (select string_agg(p.approver_id::text, ' ' order by p.used_at, p.id) from approvals p
-                    where p.transaction_id = t.id and p.used_at is not null) as approved_by
+                    where p.transaction_id = l.reference and p.used_at is not null) as "approved_by?"
              from ledger_transfers l
-             join transactions t on t.id = l.reference and l.id = (left(t.id::text, 34) || '01')::uuid
-             join adjustments a on a.transaction_id = t.id
+             join ledger_accounts d on d.id = l.debit_account_id
+             join ledger_accounts c on c.id = l.credit_account_id
+             left join adjustments a on a.transaction_id = l.reference
              left join transactions r on r.id = a.about_id
             where l.code = 90 and l.kind in ('posted', 'post') and l.timestamp > $2 and l.timestamp <= $3
+              and coalesce(c.user_id, d.user_id) is not null
             order by l.timestamp"#,
         window.zone,
         window.after,

@@ -272,6 +272,11 @@ async fn own_purchase(app: &App, row: &Transaction) -> Result<Asked> {
 
 /// By the purchase's own total where it has one, else by its words alone.
 async fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
+    // What was resolved is not opened again for the same; once more is another fact.
+    let times = purchase.refunds().max(purchase.chargebacks());
+    if times > 1 {
+        pair.status = format!("{}, {times} times", pair.status);
+    }
     let paid = payment.amount.whole().unwrap_or(pair.row.amount.minor());
     let refunded = pair.row.reversed.refunded_minor;
     let charged_back = pair.row.reversed.charged_back_minor;

@@ -2,7 +2,7 @@
 //! /v1/admin/reconciliation/breaks/{id}`, `POST /v1/admin/reconciliation/breaks/{id}/assign`, `/note`, `/resolve`, `/accept`.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum}
 const NOTE_CHARS_MAX: usize = 500;
 /// More days than any break is old.
 const AGE_DAYS_MAX: i64 = 36_500;
+/// Seconds until it is worth looking at a run again.
+const LOOK_AGAIN_SECS: u64 = 10;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -63,8 +65,7 @@ text_enum! {
 struct NewRunBody {
     #[schema(value_type = NewKind, example = "manual")]
     kind: String,
-    /// `manual`: what changed since this time is looked at; RFC 3339. Default: two days.
-    #[schema(format = "date-time", example = "2026-03-01T00:00:00Z")]
+    /// `manual`: what changed since this time is looked at: RFC 3339, or a date, which is its first moment in UTC. Default: two days.
     since: Option<String>,
 }
 
@@ -312,7 +313,8 @@ async fn list_runs(
 /// The background works on it. Needs `reconciliation.run`.
 #[utoipa::path(post, path = "/v1/admin/reconciliation/runs", tag = "staff", security(("bearer" = ["reconciliation.run"])),
     request_body = NewRunBody,
-    responses((status = 202, body = RunView), (status = 409, description = "`stale_state`: another run is under way"), Problems))]
+    responses((status = 202, body = RunView, headers(("Retry-After" = u64, description = "Seconds to wait before the first look"))),
+        (status = 409, description = "`stale_state`: another run is under way"), Problems))]
 async fn start(
     State(app): State<App>,
     staff: Staff<ReconciliationRun>,
@@ -338,17 +340,20 @@ async fn start(
 
 fn accepted(run: Run) -> impl IntoResponse {
     let place = located(format_args!("/v1/admin/reconciliation/runs/{}", run.id));
-    (StatusCode::ACCEPTED, place, Json(RunView::from(run)))
+    let again = (run.state == RunState::Running).then(|| [(header::RETRY_AFTER, HeaderValue::from(LOOK_AGAIN_SECS))]);
+    (StatusCode::ACCEPTED, place, again, Json(RunView::from(run)))
 }
 
 /// A run's report
 ///
-/// As it was written when the run was finished, to the byte: `report_sha256` of the run is of the JSON. As CSV its breaks. Needs
-/// `reconciliation.read`.
+/// As it was written when the run was finished, to the byte: `report_sha256` of the run is of the JSON. As CSV its breaks. Where there is none
+/// the run is answered, with 202: its `state` tells whether one is to come (`running`: ask again after `Retry-After`) or never will
+/// (`failed`). Needs `reconciliation.read`.
 #[utoipa::path(get, path = "/v1/admin/reconciliation/runs/{id}", tag = "staff",
     security(("bearer" = ["reconciliation.read"])), params(("id" = Uuid, Path), FormatQuery),
     responses((status = 200, content((Report = "application/json"), (String = "text/csv"))), Parts,
-        (status = 202, body = RunView, description = "There is no report: it is not finished, or has failed"), Problems))]
+        (status = 202, body = RunView, description = "There is no report: it is not finished, or has failed",
+            headers(("Retry-After" = u64, description = "Seconds to wait before the next look; not of a run that has failed"))), Problems))]
 async fn show_run(
     State(app): State<App>,
     _staff: Staff<ReconciliationRead>,

@@ -96,8 +96,20 @@ pub(super) async fn rotate_token(db: impl PgExecutor<'_>, hash: &[u8], now: Date
     Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTime) -> sqlx::Result<()> {
-    sqlx::query!("update sessions set expires_at = $2 where id = $1", id, expires_at).execute(db).await.map(drop)
+/// Whether it still lived.
+pub(super) async fn extend(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    expires_at: DateTime,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let update = sqlx::query!(
+        "update sessions set expires_at = $2 where id = $1 and revoked_at is null and expires_at > $3",
+        id,
+        expires_at,
+        now
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
 /// Whether it was the user's and still lived.

@@ -50,7 +50,6 @@ struct NewAdjustmentBody {
     #[schema(min_length = 1, max_length = 500)]
     reason: String,
     /// The item that it clears: needed where `suspense` credits the customer, and only there. See `/v1/admin/suspense-items`.
-    #[schema(example = "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00")]
     item_id: Option<Uuid>,
     /// The customer's transaction that it sets right, in the same currency: each is then told on the other's page.
     transaction_id: Option<Uuid>,

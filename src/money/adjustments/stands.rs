@@ -1,18 +1,20 @@
 //! What people have booked stands for what Revio tells later, and what is booked already is not corrected besides (docs/decisions/055). Whoever is
 //! about to book Revio's word asks here, and so does a correction that begins.
 
-use ledger::{Amount, Leg, TransferId};
+use ledger::{Amount, JournalStanding, Leg, TransferId};
 use uuid::Uuid;
 
 use super::{Adjustment, store};
 use crate::app::App;
-use crate::money::provider_objects;
 use crate::money::transactions::{self, Direction, Hold, Kind, State, Transaction};
+use crate::money::{provider_objects, safe_mode};
 use crate::platform::batcher::LockWait;
-use crate::platform::error::Result;
+use crate::platform::error::{Error, Result};
 
 const WRITTEN_OFF: &str =
     "what its customer owed was written off since: what comes back of it first makes good that loss";
+
+const LOST: &str = "a correction of the same sum, whose row this database has forgotten, may have booked it already";
 
 /// Why a row is held that people have booked.
 fn booked_by_hand(direction: Direction) -> &'static str {
@@ -28,6 +30,51 @@ async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec
     Ok(found.into_iter().map(|row| (row, ())).collect())
 }
 
+/// What people have booked that may be the same as Revio's word on a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// By a correction or a journal that names it.
+    ByName,
+    /// Maybe: the ledger has a correction of its customer's, of the same sum, whose row an older database has forgotten.
+    BySum,
+}
+
+/// Whether people have booked already what is about to be booked of the row, and the ledger has none of the row's own `legs`.
+pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), legs: &[Leg]) -> Result<Option<Stands>> {
+    // What an older database has forgotten is not known before the ledger was looked at.
+    if !safe_mode::has_looked(app) && !is_recorded(app, row, legs).await? {
+        return Err(Error::unavailable("what the ledger has of rows that are not there is looked for first"));
+    }
+    // Of hardly any there is one, so it is asked for with others' rows first.
+    let mut is_corrected = false;
+    for id in [Some(row.id), row.parent_id].into_iter().flatten() {
+        is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
+    }
+    if !is_corrected {
+        return Ok(None);
+    }
+    let decided = decided(app, store::undecided(&app.db, row).await?).await?;
+    let stands = if store::is_booked_by_hand(&app.db, row, what, (booked_by_hand(what.0), &decided)).await? {
+        Stands::ByName
+    } else if store::is_booked_by_a_lost_one(&app.db, row, what).await? {
+        Stands::BySum
+    } else {
+        return Ok(None);
+    };
+    Ok(if is_recorded(app, row, legs).await? { None } else { Some(stands) })
+}
+
+/// Those of them that the ledger has.
+async fn decided(app: &App, adjustments: Vec<Uuid>) -> Result<Vec<Uuid>> {
+    let mut decided = Vec::new();
+    for id in adjustments {
+        if app.ledger.has(TransferId::of(id, Leg::Main)).await? {
+            decided.push(id);
+        }
+    }
+    Ok(decided)
+}
+
 /// Revio's word on a row may come after people have booked the same by hand: then it is not booked a second time. The row is held for
 /// a person; `None`: there is no such entry, or the ledger has one of the row's own `legs`.
 pub async fn hold_if_corrected(
@@ -37,25 +84,23 @@ pub async fn hold_if_corrected(
     direction: Direction,
     legs: &[Leg],
 ) -> Result<Option<Transaction>> {
-    // Of hardly any there is one, so it is asked for with others' rows first.
-    let mut is_corrected = false;
-    for id in [Some(row.id), row.parent_id].into_iter().flatten() {
-        is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
+    match stands(app, row, (direction, amount), legs).await? {
+        Some(stands) => hold_as_corrected(app, row, direction, stands).await.map(Some),
+        None => Ok(None),
     }
-    let reason = booked_by_hand(direction);
-    if !is_corrected {
-        return Ok(None);
-    }
-    let what = (direction, amount);
-    let is_booked = store::is_booked_by_hand(&app.db, row, what, reason).await?
-        || store::is_booked_by_a_lost_one(&app.db, row, what).await?;
-    if !is_booked {
-        return Ok(None);
-    }
-    if is_recorded(app, row, legs).await? {
-        return Ok(None);
-    }
-    transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some)
+}
+
+pub async fn hold_as_corrected(
+    app: &App,
+    row: &Transaction,
+    direction: Direction,
+    stands: Stands,
+) -> Result<Transaction> {
+    let reason = match stands {
+        Stands::ByName => booked_by_hand(direction),
+        Stands::BySum => LOST,
+    };
+    transactions::hold(app, row, Hold::PaidTwice, reason).await
 }
 
 /// The same where a journal of the company's has named the very Payment of Revio's that the row is of.
@@ -69,10 +114,20 @@ pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result
 
 /// Who bears a loss gets it back first: what comes back of a deposit of which a debt has been given up since is not its customer's by itself.
 pub async fn hold_if_written_off(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
-    if !store::is_written_off(&app.db, row).await? || is_recorded(app, row, legs).await? {
+    if !is_written_off(app, row).await? || is_recorded(app, row, legs).await? {
         return Ok(None);
     }
     transactions::hold(app, row, Hold::PaidTwice, WRITTEN_OFF).await.map(Some)
+}
+
+/// Also by a journal that is about to be booked, or whose row is behind the ledger or lost.
+async fn is_written_off(app: &App, row: &Transaction) -> Result<bool> {
+    for (journal, is_undecided) in store::write_offs(&app.db, row).await? {
+        if !is_undecided || app.ledger.journal_standing(journal).await? != JournalStanding::None {
+            return Ok(true);
+        }
+    }
+    Ok(store::is_written_off_by_a_lost_one(&app.db, row).await?)
 }
 
 /// Whether the ledger has one of these of the row.

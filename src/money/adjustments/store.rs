@@ -119,18 +119,50 @@ pub(super) async fn corrected(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::R
     .await
 }
 
-/// Whether a debt of the row's customer was given up since there was the deposit that it is about.
-pub(super) async fn is_written_off(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (select from journals j
-                           where j.user_id = $1 and j.kind = 'write_off' and j.state = 'completed' and j.currency = $2
-                             and j.ended_at >= coalesce((select created_at from transactions where id = $3), $4)) as "is!""#,
+/// By which journals a debt of the row's customer was given up since there was the deposit that it is about, or may have been: one that waits
+/// for its approval is booked where the ledger has it.
+pub(super) async fn write_offs(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<Vec<(Uuid, bool)>> {
+    let found = sqlx::query!(
+        r#"select j.id, j.state = 'awaiting_approval' as "is_undecided!"
+             from journals j
+            where j.user_id = $1 and j.kind = 'write_off' and j.currency = $2
+              and j.state in ('awaiting_approval', 'initiated', 'completed')
+              and coalesce(j.ended_at, 'infinity') >= coalesce((select created_at from transactions where id = $3), $4)"#,
         row.user_id,
         row.amount.currency().code(),
         row.parent_id,
         row.created_at
+    );
+    Ok(found.fetch_all(db).await?.into_iter().map(|journal| (journal.id, journal.is_undecided)).collect())
+}
+
+/// Whether the ledger has such a journal whose row an older database has forgotten.
+pub(super) async fn is_written_off_by_a_lost_one(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from ledger_orphan_transfers
+                           where code = $1 and currency = $2
+                             and executed_at >= coalesce((select created_at from transactions where id = $3), $4)
+                             and credit_account_id between $5::uuid and (left($5::uuid::text, 32) || 'ffff')::uuid) as "is!""#,
+        i32::from(TransferCode::WriteOff.code()),
+        row.amount.currency().code(),
+        row.parent_id,
+        row.created_at,
+        row.user_id
     )
     .fetch_one(db)
+    .await
+}
+
+/// Corrections about the row, or that which it is a part of, of which the row says that nobody has decided: the ledger may have them, where
+/// PostgreSQL was put back to an earlier moment.
+pub(super) async fn undecided(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select t.id from adjustments a join transactions t on t.id = a.transaction_id
+          where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and t.state = 'awaiting_approval'",
+        row.id,
+        row.parent_id.unwrap_or(row.id)
+    )
+    .fetch_all(db)
     .await
 }
 
@@ -158,12 +190,13 @@ pub(super) async fn is_booked_by_a_lost_one(
 }
 
 /// Whether people have booked the sum of the row, or of that which it is a part of, and no other row was stopped by the same (`reason`): by a
-/// correction that is about it, of this very sum, or by what ended a break of it, which may be about several rows together.
+/// correction that is about it, of this very sum, or by what ended a break of it, which may be about several rows together. `decided`: corrections
+/// that the ledger has, whatever their rows say.
 pub(super) async fn is_booked_by_hand(
     db: impl PgExecutor<'_>,
     row: &Transaction,
     (direction, amount): (Direction, Amount),
-    reason: &str,
+    (reason, decided): (&str, &[Uuid]),
 ) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select (c.equal > r.equal or c.settled - r.stopped >= $4) as "is!"
@@ -171,7 +204,8 @@ pub(super) async fn is_booked_by_hand(
                           coalesce(sum(amount_minor) filter (where settles_id is not null), 0) as settled
                      from (select t.amount_minor, t.currency, t.direction, a.settles_id
                              from adjustments a join transactions t on t.id = a.transaction_id
-                            where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and t.state in ('initiated', 'completed')
+                            where (a.about_id in ($1, $2) or a.settles_id in ($1, $2))
+                              and (t.state in ('initiated', 'completed') or t.id = any($7))
                            union all
                            select amount_minor, currency, settles_direction, settles_id from journals where settles_id in ($1, $2)) e
                     where direction = $3 and currency = $5) c,
@@ -184,7 +218,8 @@ pub(super) async fn is_booked_by_hand(
         direction.name(),
         amount.minor(),
         amount.currency().code(),
-        reason
+        reason,
+        decided
     )
     .fetch_one(db)
     .await

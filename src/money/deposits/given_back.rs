@@ -138,6 +138,7 @@ async fn add_up<'a>(
     if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment)) {
         return Err(provider_objects::record_stale_answer(app, payment).await);
     }
+    provider_objects::end_stale_answers(app, &payments).await?;
     let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
     let booked = transactions::children_of(app, deposit.id, &ids).await?;
     Sums::of(deposit, purchase, &payments, &booked)

@@ -15,7 +15,7 @@ use crate::platform::error::{Error, Result};
 use crate::provider::revio::objects::{Flag, PaymentDetails};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
-/// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
+/// False when nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
     let purchase = provider_objects::or_not_known(provider_objects::ask_for_purchase(app, None, purchase_id).await)?;
     // What the event did not say, the purchase may: it is a second one of a deposit that we have.
@@ -30,6 +30,8 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
             (status, Flag::Odd(found)) if status.means_paid() => {
                 return Err(Error::Unusable(format!("marked_as_paid is {found}").into()));
             }
+            // Somebody calls it paid: no money came by that.
+            (status, Flag::Yes) if status.means_paid() => return Ok(true),
             (status, Flag::No | Flag::Unsaid) if status.means_paid() => {}
             _ => return Ok(false),
         }

@@ -170,8 +170,12 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, snapshots: &[&Snapshot]) -> 
                 amount_minor = excluded.amount_minor, fee_minor = excluded.fee_minor, currency = excluded.currency,
                 is_outgoing = excluded.is_outgoing, created_on = coalesce(o.created_on, excluded.created_on),
                 updated_on = coalesce(excluded.updated_on, o.updated_on),
-                last_seen_at = excluded.last_seen_at, stale_since = null,
-                paid_at = coalesce(o.paid_at, excluded.paid_at),
+                last_seen_at = excluded.last_seen_at,
+                -- Of a Payment the answers of its purchase are old, whatever is told of itself.
+                stale_since = case when o.kind not in ('purchase', 'payout') then o.stale_since end,
+                -- A process of an earlier release may have written that it was paid.
+                paid_at = coalesce(o.paid_at, excluded.paid_at,
+                                   case when o.kind = 'payout' and o.status = 'success' then o.status_at end),
                 changed_at = excluded.changed_at,
                 status_at = case when o.status = excluded.status then o.status_at else excluded.status_at end
           where o.updated_on is null or excluded.updated_on is null or excluded.updated_on >= o.updated_on",

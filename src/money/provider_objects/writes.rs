@@ -53,7 +53,7 @@ impl Batch for Snapshots {
                     newer.splice(index..=index, [Some(known)]);
                 } else if !snapshot.says_the_same(&known) {
                     news.push(snapshot);
-                } else if known.stale_since.is_some() {
+                } else if known.stale_since.is_some() && !snapshot.kind.is_of_purchase() {
                     caught_up.push(snapshot.id);
                 }
             }

@@ -6,17 +6,20 @@ use ledger::{Amount, LedgerError, Leg, Resolution, TransferCode};
 
 use crate::app::App;
 use crate::identity::totp;
+use crate::money::adjustments::{self, Stands};
 use crate::money::evidence::{self, Misfit};
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::ItemKind;
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Move, Provider, State, Transaction};
-use crate::money::{adjustments, provider_fees, provider_objects};
+use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::Payout;
 use crate::provider::revio::objects::PaymentDetails;
 
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
+
+const RETURNED: &str = "Revio paid it, and calls it an error now: did the money come back?";
 
 /// `→ completed`: Revio paid, the reservation becomes final.
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
@@ -26,15 +29,17 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let legs = [Leg::Post, Leg::Void];
-    if let Some(held) =
-        adjustments::hold_if_corrected(app, withdrawal, withdrawal.amount, Direction::Debit, &legs).await?
-    {
+    let what = (Direction::Debit, withdrawal.amount);
+    match adjustments::stands(app, withdrawal, what, &legs).await? {
         // Where two people have given it up, what is reserved besides is free again.
-        return if is_closed_by_review(app, withdrawal, payout) {
-            void_reservation(app, &held, FailureReason::ClosedByReview).await
-        } else {
-            Ok(held)
-        };
+        Some(Stands::ByName) if is_closed_by_review(app, withdrawal, payout) => {
+            let held = adjustments::hold_as_corrected(app, withdrawal, what.0, Stands::ByName).await?;
+            return void_reservation(app, &held, FailureReason::ClosedByReview).await;
+        }
+        // They have looked at what only has the same sum, and Revio has paid this one.
+        Some(Stands::BySum) if is_closed_by_review(app, withdrawal, payout) => {}
+        Some(stands) => return adjustments::hold_as_corrected(app, withdrawal, what.0, stands).await,
+        None => {}
     }
     let posted = app.ledger.post(withdrawal.id).await;
     app.crash.at("withdrawal.posted")?;
@@ -162,8 +167,19 @@ pub(super) fn is_closed_by_review(app: &App, withdrawal: &Transaction, payout: &
 
 /// Revio's word is another one after it had paid: whether the money came back, a person must find out. Nothing is released or given back by itself.
 pub(super) async fn hold_returned(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let reason = "Revio paid it, and calls it an error now: did the money come back?";
-    transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
+    transactions::hold(app, withdrawal, Hold::Contradiction, RETURNED).await
+}
+
+/// The same once more, and Revio's word is the first one again: people may have given the money back meanwhile. `None`: it was never another.
+pub(super) async fn hold_paid_again(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    let was_returned = [&withdrawal.held_reason, &withdrawal.dismissed_reason]
+        .into_iter()
+        .any(|reason| reason.as_deref().is_some_and(|reason| reason.contains(RETURNED)));
+    if !was_returned {
+        return Ok(None);
+    }
+    let reason = "Revio calls it paid again, after an error: was it given back meanwhile?";
+    transactions::hold(app, withdrawal, Hold::PaidTwice, reason).await.map(Some)
 }
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.

@@ -51,13 +51,9 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
         (State::Completed, PayoutStatus::Error | PayoutStatus::Returned) => {
             booking::hold_returned(app, withdrawal).await
         }
-        // A fee that is only named now.
-        (State::Completed, PayoutStatus::Success) => match booking::fitting_payment(app, withdrawal, payout).ok() {
-            Some(payment) => match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {
-                Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
-                None => Ok(withdrawal.clone()),
-            },
-            None => Ok(withdrawal.clone()),
+        (State::Completed, PayoutStatus::Success) => match booking::hold_paid_again(app, withdrawal).await? {
+            Some(held) => Ok(held),
+            None => book_fee(app, withdrawal, payout).await,
         },
         (_, PayoutStatus::Unknown(word)) => {
             provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
@@ -70,5 +66,14 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
             | PayoutStatus::Error
             | PayoutStatus::Returned,
         ) => Ok(withdrawal.clone()),
+    }
+}
+
+/// One that is only named now.
+async fn book_fee(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let Ok(payment) = booking::fitting_payment(app, withdrawal, payout) else { return Ok(withdrawal.clone()) };
+    match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {
+        Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
+        None => Ok(withdrawal.clone()),
     }
 }

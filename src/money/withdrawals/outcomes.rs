@@ -158,9 +158,9 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
         PayoutStatus::Returned => booking::hold_returned(app, withdrawal).await,
         // What an older database has forgotten may have been executed once more: that is looked at first.
-        PayoutStatus::Error if !safe_mode::has_looked(app) => transactions::defer(app, withdrawal, ASK_MIN).await,
+        PayoutStatus::Error if !safe_mode::has_looked(app) => wait(app, withdrawal, ASK_MIN).await,
         PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {
-            Some(pause) => transactions::defer(app, withdrawal, pause).await,
+            Some(pause) => wait(app, withdrawal, pause).await,
             None => booking::void_reservation(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
         },
         PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
@@ -172,8 +172,12 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         }
         PayoutStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await,
         PayoutStatus::Initialized | PayoutStatus::Pending => {
-            let age = app.clock.now() - withdrawal.updated_at;
-            let longest = if payout.status == PayoutStatus::Initialized { NOT_BEGUN_MAX } else { UNDECIDED_MAX };
+            let is_begun = payout.status == PayoutStatus::Pending;
+            // An old answer about one that has begun long ago is no sign that it has not.
+            let since =
+                if is_begun { withdrawal.updated_at } else { initialized_since(app, withdrawal, payout).await? };
+            let age = app.clock.now() - since;
+            let longest = if is_begun { UNDECIDED_MAX } else { NOT_BEGUN_MAX };
             if age > longest {
                 let reason = format!(
                     "Revio still calls payout {} {} after {} hours",
@@ -186,6 +190,18 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
             transactions::defer(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
         }
     }
+}
+
+async fn initialized_since(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<DateTime> {
+    Ok(provider_objects::status_since(app, payout.id).await?.max(withdrawal.updated_at))
+}
+
+/// A row that waits for a person is not due again: then it is the event that comes again.
+async fn wait(app: &App, withdrawal: &Transaction, pause: TimeDelta) -> Result<Transaction> {
+    if withdrawal.due_at.is_none() {
+        return Err(Error::unavailable("what Revio says of the payout does not count yet"));
+    }
+    transactions::defer(app, withdrawal, pause).await
 }
 
 /// How long to wait before Revio's `error` releases the money: with two calls, one of them unanswered, the error may be the answer to the

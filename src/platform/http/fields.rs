@@ -19,6 +19,8 @@ pub struct Fields {
 
 /// As the document says: a fraction of a second has no end by itself, and what is asked for stands in the audit log and in links.
 const MOMENT_CHARS_MAX: usize = 64;
+/// In nanoseconds.
+const SECOND: u32 = 1_000_000_000;
 
 /// A day, written as `2026-03-01` and in no other way: chrono alone also takes a year of two digits, a sign before it, and blanks. Years
 /// 0000 to 9999, as RFC 3339 has them.
@@ -86,8 +88,13 @@ impl Fields {
         let time = chrono::DateTime::parse_from_rfc3339(text)
             .ok()
             .filter(|_| text.len() <= MOMENT_CHARS_MAX && text.is_ascii() && !text.contains(char::is_whitespace));
+        // A leap second is the next one, so that no answer has a `:60`.
+        let time = time.and_then(|time| {
+            let nanos = time.timestamp_subsec_nanos();
+            DateTime::from_timestamp(time.timestamp() + i64::from(nanos / SECOND), nanos % SECOND)
+        });
         // A time that no RFC 3339 time says is not answered either.
-        let moment = time.map(|time| time.to_utc()).or_else(date).filter(|time| (0..=9999).contains(&time.year()));
+        let moment = time.or_else(date).filter(|time| (0..=9999).contains(&time.year()));
         if moment.is_none() {
             self.wrong(
                 field,
@@ -216,6 +223,8 @@ mod tests {
         assert_eq!(time("2026-02-01").as_deref(), Some("2026-02-01T00:00:00+00:00"));
         assert_eq!(time("2026-02-01T02:00:00+02:00").as_deref(), Some("2026-02-01T00:00:00+00:00"));
         assert_eq!(time("2026-02-01T02:00:00 02:00"), None, "a plus that was not written as %2B");
+        assert_eq!(time("2016-12-31T23:59:60.25Z").as_deref(), Some("2017-01-01T00:00:00.250+00:00"), "a leap second");
+        assert_eq!(time("2016-12-31T23:59:59.000000001Z").as_deref(), Some("2016-12-31T23:59:59.000000001+00:00"));
     }
 
     #[test]
@@ -223,7 +232,7 @@ mod tests {
         let moment = |text: &str| Fields::default().moment("from", text).is_some();
         for right in [
             "0000-01-01", "0001-01-01", "1969-12-31T23:59:59Z", "2026-03-01t02:00:00.5z", "2026-03-01T02:00:00-00:00",
-            "2028-02-29", "9999-12-31", "9999-12-31T23:59:59Z",
+            "2026-03-01T02:00:00.0123456789Z", "2028-02-29", "9999-12-31", "9999-12-31T23:59:59Z",
         ] {
             assert!(moment(right), "{right}");
         }

@@ -84,7 +84,8 @@ pub fn range(fields: &mut Fields, cursor: Option<&str>, limit: Option<i64>) -> (
 pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     let id = BASE64_URL_SAFE_NO_PAD.decode(cursor?).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
     if id.is_none() {
-        fields.wrong("cursor", Wrong::Format("is not a cursor of this list"));
+        // Of which list, it does not say: any id is a place in each of them.
+        fields.wrong("cursor", Wrong::Format("is not a cursor"));
     }
     id
 }
@@ -117,3 +118,21 @@ macro_rules! page_query {
 }
 
 pub(crate) use page_query;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the document's pattern has it.
+    #[test]
+    fn a_cursor_is_the_bytes_of_an_id_and_nothing_else() {
+        let read = |text: &str| cursor(&mut Fields::of_query(), Some(text));
+        let alphabet = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']);
+        let last: String = alphabet.filter(|last| read(&format!("-{}{last}", "_".repeat(20))).is_some()).collect();
+        assert_eq!(last, "AQgw");
+        let id = |length: usize| "A".repeat(length);
+        for wrong in [id(0), id(21), id(23), format!("{}==", id(22)), format!("+{}", id(21)), format!(" {}", id(22))] {
+            assert_eq!(read(&wrong), None, "{wrong}");
+        }
+    }
+}

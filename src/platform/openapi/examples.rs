@@ -97,7 +97,7 @@ fn of(schema: &Value, bodies: &Bodies<'_>, depth: usize) -> Value {
 fn text(format: Option<&str>) -> &'static str {
     match format {
         Some("uuid") => "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00",
-        Some("date-time") => "2026-03-02T09:00:00Z",
+        Some("date-time" | "date-or-time") => "2026-03-02T09:00:00Z",
         Some("date") => "2026-03-02",
         Some("uri") => "https://example.com/",
         Some("email") => "thandi@example.com",

@@ -31,7 +31,22 @@ fn some_of(names: &str, sign: &str) -> String {
 /// A day of the calendar, but for the 29th of February of most years; or a moment of one (RFC 3339).
 const DAY_OR_MOMENT: &str = concat!(
     "^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))",
-    r"([Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$",
+    r"([Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$",
+);
+
+/// A place in a list by id: the id's 16 bytes as base64 for URLs, whose last character has two bits left to say.
+const CURSOR: &str = "^[A-Za-z0-9_-]{21}[AQgw]$";
+
+/// A new password. What nobody may choose besides stands in `users::passwords`.
+const PASSWORD: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
+/// What `Outbound::parse` takes, but for names and addresses that lead inside. A dot of the host may be written as `%2E` or beyond ASCII.
+const URL: &str = concat!(
+    r"^[Hh][Tt][Tt][Pp][Ss]://(:?@)?(\[[0-9A-Fa-f:.]+\]|[0-9]+|0[Xx][0-9A-Fa-f]+|",
+    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\\#/?@:\[\]]*",
+    r"[^\u0000-\u0024\u0026-\u002d\u002f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\\#/?@:\[\]]*)",
+    r"(:(0*(443|8443))?)?([/?][^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\\#]*)?$",
 );
 
 /// Parameters that mean the same wherever they stand: what is not said at the route is taken from here.
@@ -40,7 +55,7 @@ fn known_parameter(name: &str) -> Option<Value> {
         "Idempotency-Key" => json!({
             "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$", "example": "9f1c6a52-order-1042",
         }),
-        "cursor" => json!({"format": "cursor", "maxLength": 1024}),
+        "cursor" => json!({"format": "cursor", "pattern": CURSOR}),
         "currency" => json!({"format": "iso-4217", "pattern": "^[A-Z]{3}$", "example": "ZAR"}),
         // Names of ours, with commas where several may be given.
         "kind" => json!({"format": "transaction-kinds", "maxLength": 255, "pattern": some_of(KINDS, "")}),
@@ -49,12 +64,13 @@ fn known_parameter(name: &str) -> Option<Value> {
         }
         "sort" => json!({"format": "transaction-sort", "maxLength": 255, "pattern": some_of(COLUMNS, "-?")}),
         // A date or a time of RFC 3339.
-        "from" | "to" | "completed_from" | "completed_to" => {
+        "from" | "to" | "completed_from" | "completed_to" | "since" => {
             json!({"format": "date-or-time", "maxLength": 64, "pattern": DAY_OR_MOMENT})
         }
         "tz" => json!({"format": "time-zone", "maxLength": 64, "example": "Africa/Johannesburg"}),
         "reference" => json!({"minLength": 1, "maxLength": 255}),
         "q" => json!({"minLength": 1, "maxLength": 100}),
+        "url" => json!({"maxLength": 2048, "pattern": URL, "example": "https://example.com/webhooks"}),
         // Of a link that we made.
         "token" => json!({"minLength": 1, "maxLength": 1024, "pattern": "^[!-~]+$"}),
         // A moment, as it was given out.
@@ -126,7 +142,13 @@ pub(super) fn complete_parameters(operation: &mut Value) {
     let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
     for parameter in parameters {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-        complete_text(&name, &mut parameter["schema"], SEARCH);
+        let schema = &mut parameter["schema"];
+        // What may be left out is never null: a header or a query has no such word.
+        let kinds = schema["type"].as_array();
+        if let Some(kind) = kinds.and_then(|kinds| kinds.iter().find(|kind| *kind != "null")).cloned() {
+            schema["type"] = kind;
+        }
+        complete_text(&name, schema, SEARCH);
     }
 }
 
@@ -150,7 +172,17 @@ fn complete_text(name: &str, schema: &mut Value, pattern: &str) {
     let is_text = kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("string")));
     // What names its words says all.
     let Some(schema) = schema.as_object_mut().filter(|schema| is_text && !schema.contains_key("enum")) else { return };
-    if let Some(Value::Object(known)) = known_parameter(name) {
+    // What is looked for, wherever it stands; a reference with a length of its own is a text.
+    let is_sought = ["q", "reference"].contains(&name) && !schema.contains_key("maxLength");
+    let pattern = if is_sought { SEARCH } else { pattern };
+    // A new one: it has a length.
+    if schema.get("format").is_some_and(|format| format == "password") && schema.contains_key("minLength") {
+        schema.entry("pattern").or_insert(PASSWORD.into());
+        schema.entry("example").or_insert("correct horse battery staple".into());
+    }
+    // Where the route names the form that is all of it.
+    let known = known_parameter(name).filter(|_| !schema.contains_key("format"));
+    if let Some(Value::Object(known)) = known {
         for (key, value) in known {
             schema.entry(key).or_insert(value);
         }
@@ -159,5 +191,47 @@ fn complete_text(name: &str, schema: &mut Value, pattern: &str) {
     if !limited && schema.contains_key("maxLength") {
         schema.insert("pattern".to_owned(), pattern.into());
         schema.entry("minLength").or_insert(1.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(name: &str, mut schema: Value) -> Value {
+        complete_text(name, &mut schema, TEXT);
+        schema
+    }
+
+    #[test]
+    fn a_form_that_the_route_names_stays_as_it_is() {
+        let day = json!({"type": "string", "format": "date"});
+        assert_eq!(completed("from", day.clone()), day);
+        let since = completed("since", json!({"type": ["string", "null"]}));
+        assert_eq!((&since["format"], &since["pattern"]), (&json!("date-or-time"), &json!(DAY_OR_MOMENT)));
+    }
+
+    #[test]
+    fn what_is_looked_for_may_be_invisible_and_what_is_kept_may_not() {
+        let pattern = |name: &str, schema: Value| completed(name, schema)["pattern"].clone();
+        assert_eq!(pattern("q", json!({"type": ["string", "null"]})), SEARCH);
+        assert_eq!(pattern("reference", json!({"type": "string"})), SEARCH);
+        assert_eq!(pattern("reference", json!({"type": "string", "maxLength": 255})), TEXT);
+        assert_eq!(pattern("note", json!({"type": "string", "maxLength": 500})), TEXT);
+    }
+
+    #[test]
+    fn only_a_new_password_has_a_pattern() {
+        let password = |schema: Value| completed("password", schema)["pattern"].clone();
+        assert_eq!(password(json!({"type": "string", "format": "password", "minLength": 8})), PASSWORD);
+        assert_eq!(password(json!({"type": "string", "format": "password"})), Value::Null);
+    }
+
+    #[test]
+    fn no_parameter_is_null() {
+        let header = json!({"name": "If-None-Match", "in": "header", "schema": {"type": ["string", "null"]}});
+        let mut operation = json!({"parameters": [header]});
+        complete_parameters(&mut operation);
+        assert_eq!(operation["parameters"][0]["schema"], json!({"type": "string", "format": "etag"}));
     }
 }

@@ -287,6 +287,14 @@ impl Purchase {
         matches!(&self.status, PurchaseStatus::Paid(word) if word != "retrieved") && self.was_charged_back()
     }
 
+    /// How often its history begins to call it charged back.
+    pub fn chargebacks(&self) -> usize {
+        let is =
+            |past: Option<&PastStatus>| past.is_some_and(|past| matches!(past.status, PurchaseStatus::ChargedBack(_)));
+        let before = std::iter::once(None).chain(self.status_history.iter().map(Some));
+        before.zip(&self.status_history).filter(|(before, past)| is(Some(past)) && !is(*before)).count()
+    }
+
     pub fn was_charged_back(&self) -> bool {
         self.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_)))
     }

@@ -40,6 +40,19 @@ pub const TYPES: [&str; 12] = [
     "payout.success", "payout.failed",
 ];
 
+/// Signed by Revio, it says that a payer's money came, or went back: of that a person must know, whatever Revio answers when it is asked.
+pub fn tells_of_money(event_type: &str) -> bool {
+    matches!(
+        event_type,
+        "purchase.paid"
+            | "purchase.captured"
+            | "purchase.settled"
+            | "payment.refunded"
+            | "payment.charged_back"
+            | "payment.chargeback_reversed"
+    )
+}
+
 impl Event {
     /// `None` when the body is not such an object: signed by Revio, and of no use to us.
     pub fn parse(bytes: &[u8]) -> Option<Self> {

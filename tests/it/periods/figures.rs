@@ -2,10 +2,11 @@
 
 use chrono::TimeDelta;
 use octoco::books::projector;
+use octoco::finance::days;
 use octoco::platform::permissions::Role;
 use revio_sim::{Pay, Stranger};
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use super::{Books, books, found, run};
@@ -173,5 +174,76 @@ async fn debts_and_corrections_of_the_month_are_in_the_pack(db: PgPool) {
     let people = (&made["requested_by"], &made["approved_by"]);
     assert_eq!(people, (&json!(maker.id), &json!(second.id.to_string())), "{made}");
     assert_eq!((number(&made, "amount_minor"), &made["concerns"]), (300, &Value::Null), "a row of this month");
+    books.t.finish_with_held().await;
+}
+
+/// The debt of the flows that every month begins with; its debit in the copy is moved to the month's beginning.
+#[sqlx::test]
+async fn a_debt_is_as_old_as_its_debit_up_to_the_cut_in_the_pack_and_on_the_board(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, .. } = &books;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let nanoseconds = async |day| {
+        let moment = days::start(&t.app, day).await.expect("a moment") + TimeDelta::hours(1);
+        moment.timestamp_nanos_opt().expect("of our time")
+    };
+    let (first, after) = (nanoseconds(month.first_day()).await, nanoseconds(month.next().first_day()).await);
+    let write = async |sql: String| {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&db).await.expect("written");
+    };
+    let since = async || {
+        let asked = books.close(*month, &[]).await;
+        assert_eq!(asked.body["state"], "awaiting_approval", "{}", asked.body);
+        let [debt] = rows(&books, "receivables").await.try_into().expect("one");
+        debt["since"].clone()
+    };
+    let debit = "(select (left(id::text, 34) || '06')::uuid from transactions where kind = 'chargeback')";
+    write(format!("update ledger_transfers set timestamp = {first} where id = {debit}")).await;
+    let first_day = month.first_day().to_string();
+    assert_eq!(since().await, first_day);
+    assert_eq!(value(t, "select reporting.day(since) from reporting.receivables").await, first_day);
+    // An older row has it, and the one of now is booked after the cut, between accounts that are nobody's.
+    write(format!(
+        "update transactions d set owed_minor = c.owed_minor from transactions c where c.kind = 'chargeback' and d.id = c.parent_id;
+         update ledger_transfers set id = (select (left(parent_id::text, 34) || '06')::uuid from transactions where kind = 'chargeback')
+          where id = {debit};
+         insert into ledger_transfers
+         select (jsonb_populate_record(l, jsonb_build_object('timestamp', {after}, 'id', {debit}, 'debit_account_id', gen_random_uuid(),
+                                                             'credit_account_id', gen_random_uuid()))).*
+           from ledger_transfers l where l.timestamp = {first}"
+    ))
+    .await;
+    assert_eq!(since().await, first_day);
+    let gone = format!("delete from ledger_transfers where timestamp = {after}");
+    write(format!("{gone}; update transactions set owed_minor = 0 where kind = 'deposit'")).await;
+    projector::rebuild(&t.app).await.expect("rebuilt");
+    books.t.finish_with_held().await;
+}
+
+/// An older database was put back: what the ledger has of it is told, and nobody is named.
+#[sqlx::test]
+async fn a_correction_whose_row_is_not_known_is_in_the_pack_all_the_same(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, maker, .. } = &books;
+    let second = t.staff(Role::Finance).await;
+    t.advance(TimeDelta::days(1));
+    let customer = t.customer_with(1_000).await;
+    let proposed = adjustments::proposed(t, maker, correction(&customer, "debit", 300), "a1").await;
+    let booked = adjustments::approve(t, &second, proposed.id(), adjustments::hash(&proposed)).await;
+    assert_eq!(booked.body["state"], "completed", "{}", booked.body);
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let lost = Uuid::new_v4();
+    let forgotten = sqlx::query("update ledger_transfers set reference = $1 where code = 90").bind(lost);
+    forgotten.execute(&db).await.expect("written");
+    books.prepare(*month).await;
+    books.closed(*month).await;
+    let [made] = rows(&books, "corrections").await.try_into().expect("one");
+    let (id, customer_id) = (json!(lost), json!(customer.id));
+    assert_eq!((&made["id"], &made["customer_id"]), (&id, &customer_id), "{made}");
+    let told = (&made["direction"], &made["counterpart"], number(&made, "amount_minor"));
+    assert_eq!(told, (&json!("debit"), &json!("equity"), 300), "{made}");
+    assert!(["concerns", "requested_by", "approved_by"].iter().all(|name| made[*name].is_null()), "{made}");
+    projector::rebuild(&t.app).await.expect("rebuilt");
     books.t.finish_with_held().await;
 }

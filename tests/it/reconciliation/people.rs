@@ -383,6 +383,7 @@ async fn a_report_is_given_out_to_the_byte_that_was_hashed_or_not_at_all(db: PgP
     let path = format!("{RUNS}/{}", begun.id());
     let under_way = t.get(&finance, &path).await;
     assert_eq!((under_way.status, &under_way.body["state"]), (StatusCode::ACCEPTED, &json!("running")));
+    assert_eq!(under_way.headers["retry-after"], "10");
     assert_eq!(post(&t, &finance, RUNS, Some(json!({"kind": "manual"}))).await.code(), "stale_state", "one at a time");
     go_on(&t).await;
     let run = t.get(&finance, RUNS).await.body["data"][0].clone();

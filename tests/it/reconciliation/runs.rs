@@ -243,6 +243,10 @@ async fn a_run_that_takes_too_long_is_given_up(db: PgPool) {
     assert_eq!(reconciliation::work(&t.app, OTHERS).await.expect("a step"), Step::Failed);
     let failed = reconciliation::runs::find(&t.app, run).await.expect("the run");
     assert_eq!((failed.state.name(), failed.report_sha256), ("failed", None));
+    let finance = t.staff(Role::Finance).await;
+    let shown = t.get(&finance, &format!("/v1/admin/reconciliation/runs/{run}")).await;
+    assert_eq!((shown.status.as_u16(), shown.body["state"].as_str()), (202, Some("failed")), "{}", shown.body);
+    assert!(!shown.headers.contains_key("retry-after"), "nothing will come of it");
     cycle(&t).await;
 }
 

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::value;
 use crate::harness::TestApp;
@@ -68,5 +69,25 @@ async fn what_revio_charges_for_refunds_and_chargebacks_has_a_line_of_its_own(db
     uploaded(&t, &finance, "source=revio&unit=minor", format!("{content}{charged}")).await;
     let own = "select on_statement from reporting.fees where kind = 'invoice' and month = '2026-03-01'";
     assert_eq!(value(&t, own).await, "118.00");
+    t.finish().await;
+}
+
+/// By the words of files, as lines of payments are judged; an object is of the month in which it was told first.
+#[sqlx::test]
+async fn a_charge_that_never_moved_is_none_and_one_that_stands_in_two_months_is_one(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (later, twice) = (Uuid::new_v4(), Uuid::new_v4());
+    let charged = |id: &str, status: &str, minor: i64, day: &str| format!("{id},,fee,{status},ZAR,-{minor},,{day}\n");
+    for (day, status) in [("2026-02-28", "pending"), ("2026-03-01", "paid")] {
+        let mut content = "id,reference,product,status,currency,amount,fee,paid_on\n".to_owned();
+        content += &charged(&later.to_string(), status, 700, day);
+        content += &charged(&twice.to_string(), "paid", 500, day);
+        content += &charged("", "failed", 900, day);
+        t.advance(TimeDelta::milliseconds(1));
+        uploaded(&t, &finance, "source=revio&unit=minor", content).await;
+    }
+    let own = "select string_agg(month || ' ' || on_statement, ', ' order by month) from reporting.fees where kind = 'invoice'";
+    assert_eq!(value(&t, own).await, "2026-02-01 5.00, 2026-03-01 7.00");
     t.finish().await;
 }

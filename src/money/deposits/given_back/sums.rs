@@ -165,13 +165,13 @@ impl<'a> Sums<'a> {
         }
         let was_charged_back = purchase.was_charged_back();
         if matches!(purchase.status, PurchaseStatus::ChargedBack(_)) && charged_back == 0 {
-            return Some("charged back, and Revio does not say how much".to_owned());
+            return Some(format!("charged back{}, and Revio does not say how much", times(purchase.chargebacks())));
         }
+        let refunds = purchase.refunds();
         if purchase.status.is_refunded() && refunded == 0 && charged_back == 0 && !was_charged_back {
-            return Some("refunded, and Revio does not say how much".to_owned());
+            return Some(format!("refunded{}, and Revio does not say how much", times(refunds)));
         }
         // Where it has no total.
-        let refunds = purchase.refunds();
         if !was_charged_back && purchase.refunded(self.paid).is_none() && refunds > self.refund_entries {
             return Some(format!("refunded {refunds} times by its history, and Revio does not say how much"));
         }
@@ -190,6 +190,11 @@ impl<'a> Sums<'a> {
     fn is_whole(&self, purchase: &Purchase) -> bool {
         purchase.refundable_amount.whole() == Some(self.paid) && purchase.refund_availability != "none"
     }
+}
+
+/// What a person has looked at is not told to him again; once more of the same is another matter.
+fn times(by_history: usize) -> String {
+    if by_history > 1 { format!(" {by_history} times by its history") } else { String::new() }
 }
 
 fn add(sum: &mut Reversed, kind: Kind, minor: i64) {

@@ -227,10 +227,8 @@ struct DeadBody {
     /// Only those whose error holds this.
     #[schema(min_length = 1, max_length = 200, example = "could not be read")]
     error: Option<String>,
-    /// Only those that became dead at this time or later, before that one: RFC 3339.
-    #[schema(format = "date-time")]
+    /// Only those that became dead at this time or later, before that one: RFC 3339, or a date, which is its first moment in UTC.
     from: Option<String>,
-    #[schema(format = "date-time")]
     to: Option<String>,
 }
 

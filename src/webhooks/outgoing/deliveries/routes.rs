@@ -87,8 +87,8 @@ async fn replay(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplaySince {
-    /// Dead letters of that time or later: RFC 3339.
-    #[schema(format = "date-time")]
+    /// Dead letters of that time or later: RFC 3339, or a date, which is its first moment in UTC.
+    #[schema(example = "2026-03-02T09:00:00Z")]
     since: String,
 }
 
