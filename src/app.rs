@@ -73,6 +73,8 @@ pub struct Parts {
     pub setbacks: Setbacks,
     /// Whether the copy of the ledger was seen to be complete up to this process's start; before that it pays nothing.
     pub ledger_checked: AtomicBool,
+    /// Whether what PostgreSQL may have forgotten is known: the same, or the ledger is the older one, and the copy has more than it.
+    pub lost_rows_known: AtomicBool,
     /// How far the copy was when it was looked at.
     pub read_model_ends: Mutex<HashMap<ledger::Currency, Rising>>,
     pub started: Instant,
@@ -106,6 +108,7 @@ impl App {
         let ledger = ledger.map_err(|error| format!("TIGERBEETLE_ADDRESSES, TIGERBEETLE_CLUSTER_ID: {error}"))?;
         let app = Self::assemble(config, db, ledger, clock, CrashPoints::default())?;
         app.ledger_checked.store(false, Ordering::Release);
+        app.lost_rows_known.store(false, Ordering::Release);
         Ok(app)
     }
 
@@ -158,6 +161,7 @@ impl App {
             metrics,
             setbacks: Setbacks::default(),
             ledger_checked: AtomicBool::new(true),
+            lost_rows_known: AtomicBool::new(true),
             read_model_ends: Mutex::default(),
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),

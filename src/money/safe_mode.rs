@@ -42,6 +42,11 @@ pub fn has_looked(app: &App) -> bool {
     app.ledger_checked.load(Ordering::Acquire)
 }
 
+/// Whether the ledger's transfers without a row are listed. Where the ledger is the older one they are: its copy has all that it has.
+pub fn knows_lost_rows(app: &App) -> bool {
+    app.lost_rows_known.load(Ordering::Acquire)
+}
+
 /// Whether it was entered, and nobody has ended it.
 pub async fn is_on(app: &App) -> Result<bool> {
     Ok(app.batchers.look_up(app, (), entered).await?.is_some())

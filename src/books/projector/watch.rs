@@ -43,6 +43,7 @@ pub async fn watch(app: &App) -> Result<bool> {
         let behind = |lag: &super::Lag| lag.transfers > 0 && lag.age > running;
         if !super::lag(app).await?.iter().any(behind) {
             app.ledger_checked.store(true, Ordering::Release);
+            app.lost_rows_known.store(true, Ordering::Release);
             tracing::info!("the copy of the ledger is complete up to the start of this process");
         }
     }
@@ -55,6 +56,7 @@ pub async fn watch(app: &App) -> Result<bool> {
 /// Nothing is paid from now on. Also not when somebody ends the safe mode too early: not before the ledger was seen to be whole.
 pub(super) async fn ledger_is_behind(app: &App, currency: Currency, cursor: i64) -> Result<()> {
     app.ledger_checked.store(false, Ordering::Release);
+    app.lost_rows_known.store(true, Ordering::Release);
     safe_mode::enter(app, &app.db, Older::Ledger, &lost(currency, cursor)).await
 }
 

@@ -42,7 +42,7 @@ pub enum Stands {
 /// Whether people have booked already what is about to be booked of the row, and the ledger has none of the row's own `legs`.
 pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), legs: &[Leg]) -> Result<Option<Stands>> {
     // What an older database has forgotten is not known before the ledger was looked at.
-    if !safe_mode::has_looked(app) && !is_recorded(app, row, legs).await? {
+    if !safe_mode::knows_lost_rows(app) && !is_recorded(app, row, legs).await? {
         return Err(Error::unavailable("what the ledger has of rows that are not there is looked for first"));
     }
     // Of hardly any there is one, so it is asked for with others' rows first.

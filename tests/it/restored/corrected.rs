@@ -52,6 +52,7 @@ async fn nothing_is_booked_by_revios_word_before_the_ledger_was_looked_at(db: Pg
     by_hand::corrected(&t, &customer, "credit", 5_000, deposit).await;
     backups::restore(&db).await;
     t.app.ledger_checked.store(false, Ordering::Release);
+    t.app.lost_rows_known.store(false, Ordering::Release);
     for row in [deposit, other] {
         t.sim.pay_purchase(t.purchase_of(row), Pay::default()).expect("payable");
     }
@@ -59,6 +60,7 @@ async fn nothing_is_booked_by_revios_word_before_the_ledger_was_looked_at(db: Pg
     assert_eq!((t.state(other).await.as_str(), t.balance(&customer).await.0), ("awaiting_payment", 5_000));
     look(&t).await;
     wait(&t, 3).await;
+    assert!(t.app.lost_rows_known.load(Ordering::Acquire));
     assert_eq!((t.state(other).await.as_str(), t.balance(&customer).await.0), ("completed", 5_700));
     assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("may have booked it already")));
 }
