@@ -73,7 +73,8 @@ pub struct Parts {
     pub setbacks: Setbacks,
     /// Whether the copy of the ledger was seen to be complete up to this process's start; before that it pays nothing.
     pub ledger_checked: AtomicBool,
-    /// Whether what PostgreSQL may have forgotten is known: the same, or the ledger is the older one, and the copy has more than it.
+    /// Whether it is known which rows an older PostgreSQL has lost. Not from when the background tasks begin until the copy was seen to be
+    /// complete; where the ledger is the older one it is, for the copy has more than that.
     pub lost_rows_known: AtomicBool,
     /// How far the copy was when it was looked at.
     pub read_model_ends: Mutex<HashMap<ledger::Currency, Rising>>,
@@ -108,7 +109,6 @@ impl App {
         let ledger = ledger.map_err(|error| format!("TIGERBEETLE_ADDRESSES, TIGERBEETLE_CLUSTER_ID: {error}"))?;
         let app = Self::assemble(config, db, ledger, clock, CrashPoints::default())?;
         app.ledger_checked.store(false, Ordering::Release);
-        app.lost_rows_known.store(false, Ordering::Release);
         Ok(app)
     }
 

@@ -239,7 +239,7 @@ pub async fn record_stale_answer(app: &App, newer: &Known) -> Error {
     }
 }
 
-/// Their purchase's answer is as new as they are.
+/// Their purchase's answer knows these Payments.
 pub async fn end_stale_answers(app: &App, payments: &[Known]) -> Result<()> {
     let stale = payments.iter().filter(|payment| payment.stale_since.is_some());
     let stale: Vec<Uuid> = stale.map(|payment| payment.id).collect();

@@ -10,7 +10,8 @@
 //! leave   an operator has looked at what is listed, and says so
 //! ```
 //!
-//! A process pays nothing either before it has seen that the copy of the ledger is complete up to its own start.
+//! A process pays nothing either before it has seen that the copy of the ledger is complete up to its own start, and one with background tasks
+//! books nothing of a row before that (`adjustments::stands`).
 
 pub mod routes;
 mod store;
@@ -42,7 +43,7 @@ pub fn has_looked(app: &App) -> bool {
     app.ledger_checked.load(Ordering::Acquire)
 }
 
-/// Whether the ledger's transfers without a row are listed. Where the ledger is the older one they are: its copy has all that it has.
+/// Whether this process knows which rows an older PostgreSQL has lost; until then it books nothing of a row by a new word of Revio's.
 pub fn knows_lost_rows(app: &App) -> bool {
     app.lost_rows_known.load(Ordering::Acquire)
 }

@@ -289,9 +289,9 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     match acted_on {
         true => Ok(State::Done),
         // Nobody would ask again.
-        false if event::tells_of_money(&event.event_type) => {
-            Err(Error::Unusable("it tells of a payer's money, and Revio does not when it is asked".into()))
-        }
+        false if event::tells_of_money(&event.event_type) => Err(Error::Unusable(
+            "it says that a payer's money moved; by Revio's answer it did not, and no row knows it".into(),
+        )),
         false => Ok(State::Ignored),
     }
 }

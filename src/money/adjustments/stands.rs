@@ -16,7 +16,7 @@ const WRITTEN_OFF: &str =
 
 const LOST: &str = "a correction of the same sum, whose row this database has forgotten, may have booked it already";
 
-/// Why a row is held that people have booked.
+/// Why a row is held that people have booked. Rows are counted by these words (`store::is_booked_by_hand`): they stay as they are.
 fn booked_by_hand(direction: Direction) -> &'static str {
     match direction {
         Direction::Credit => "people have booked already that the same came in, by a correction or a journal",
@@ -24,7 +24,7 @@ fn booked_by_hand(direction: Direction) -> &'static str {
     }
 }
 
-/// Those of the rows that a correction is about, or a correction or a journal has ended a break of.
+/// Those of the rows that people may have booked: named by a correction, or by what ended a break; all, where the ledger has one without a row.
 async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec<(Uuid, ())>> {
     let found = store::corrected(app.batch_db.of(lock_wait), &rows).await?;
     Ok(found.into_iter().map(|row| (row, ())).collect())
@@ -40,6 +40,9 @@ pub enum Stands {
 }
 
 /// Whether people have booked already what is about to be booked of the row, and the ledger has none of the row's own `legs`.
+///
+/// # Errors
+/// [`Error::Unavailable`] before this process knows which rows are lost.
 pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), legs: &[Leg]) -> Result<Option<Stands>> {
     // What an older database has forgotten is not known before the ledger was looked at.
     if !safe_mode::knows_lost_rows(app) && !is_recorded(app, row, legs).await? {
@@ -64,7 +67,7 @@ pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), leg
     Ok(if is_recorded(app, row, legs).await? { None } else { Some(stands) })
 }
 
-/// Those of them that the ledger has.
+/// Those of the corrections that the ledger has.
 async fn decided(app: &App, adjustments: Vec<Uuid>) -> Result<Vec<Uuid>> {
     let mut decided = Vec::new();
     for id in adjustments {

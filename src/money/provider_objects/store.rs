@@ -48,7 +48,7 @@ pub struct Known {
     pub announced_on: Option<i64>,
     pub changed_at: DateTime,
     pub status_at: DateTime,
-    /// Since when answers about it are older than what it has told; null once one is not.
+    /// Since when Revio's answers lag behind it: those about itself, of a Payment those about its purchase. Null once one does not.
     pub stale_since: Option<DateTime>,
     /// Payouts: how often it was to be executed, and how often that did not happen, for certain.
     pub executions: i32,

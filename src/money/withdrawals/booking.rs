@@ -19,6 +19,7 @@ use crate::provider::revio::objects::PaymentDetails;
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
+/// Rows are asked whether they were held by these words: they stay as they are.
 const RETURNED: &str = "Revio paid it, and calls it an error now: did the money come back?";
 
 /// `→ completed`: Revio paid, the reservation becomes final.
@@ -170,7 +171,7 @@ pub(super) async fn hold_returned(app: &App, withdrawal: &Transaction) -> Result
     transactions::hold(app, withdrawal, Hold::Contradiction, RETURNED).await
 }
 
-/// The same once more, and Revio's word is the first one again: people may have given the money back meanwhile. `None`: it was never another.
+/// Paid, then an error, then paid again: people may have given the money back in between. `None`: there was no error.
 pub(super) async fn hold_paid_again(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
     let was_returned = [&withdrawal.held_reason, &withdrawal.dismissed_reason]
         .into_iter()

@@ -69,7 +69,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
     }
 }
 
-/// One that is only named now.
+/// A fee that Revio names only now; one that cannot be right holds the row.
 async fn book_fee(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let Ok(payment) = booking::fitting_payment(app, withdrawal, payout) else { return Ok(withdrawal.clone()) };
     match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {

@@ -173,7 +173,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         PayoutStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await,
         PayoutStatus::Initialized | PayoutStatus::Pending => {
             let is_begun = payout.status == PayoutStatus::Pending;
-            // An old answer about one that has begun long ago is no sign that it has not.
+            // An old answer about one that has begun counts from when it was first given, not from when the row was submitted.
             let since =
                 if is_begun { withdrawal.updated_at } else { initialized_since(app, withdrawal, payout).await? };
             let age = app.clock.now() - since;
@@ -196,7 +196,7 @@ async fn initialized_since(app: &App, withdrawal: &Transaction, payout: &Payout)
     Ok(provider_objects::status_since(app, payout.id).await?.max(withdrawal.updated_at))
 }
 
-/// A row that waits for a person is not due again: then it is the event that comes again.
+/// A row that waits for a person has no due time: then the event fails, and comes again.
 async fn wait(app: &App, withdrawal: &Transaction, pause: TimeDelta) -> Result<Transaction> {
     if withdrawal.due_at.is_none() {
         return Err(Error::unavailable("what Revio says of the payout does not count yet"));
