@@ -36,7 +36,7 @@ use octoco::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinError, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -305,8 +305,10 @@ async fn supervise(
         // In this order: on a stop the tasks and the server end too, and that is no failure of theirs.
         biased;
         () = stop.cancelled() => {}
-        ended = tasks.join_next(), if !tasks.is_empty() => {
-            tracing::error!(task = ?ended, "a background task ended");
+        Some(ended) = tasks.join_next() => {
+            // Not what a panic says: it may hold a value.
+            let panicked = ended.as_ref().is_err_and(JoinError::is_panic);
+            tracing::error!(task = ended.ok(), panicked, "a background task ended");
             return Ok(ExitCode::FAILURE);
         }
         () = &mut server => return Ok(ExitCode::SUCCESS),

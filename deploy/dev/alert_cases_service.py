@@ -6,6 +6,7 @@ BOTH = ("page", "ticket")
 WEBHOOKS = 'octoco_webhook_calls_total{verdict="%s"} %s'
 STATES = 'octoco_transaction_states_total{kind="%s",state="%s"} %s'
 CALLS = 'octoco_revio_calls_total{class="%s",outcome="ok"} %s'
+READ = 'octoco_gauges_read_timestamp_seconds{instance="%s"} %s'
 LEDGER = 'octoco_ledger_call_seconds_count{call="create_transfers",outcome="%s"} %s'
 DISK = 'node_filesystem_%s_bytes{instance="db",mountpoint="/",fstype="ext4"} %s'
 ON_DISK = {"instance": "db", "mountpoint": "/", "fstype": "ext4"}
@@ -38,7 +39,23 @@ SERVICE = (
         "WebhooksSilent",
         "130m",
         WEBHOOKS % ("accepted", "7x150") + "\n" + CALLS % ("deposits", "0+1x150"),
-        WEBHOOKS % ("accepted", "7x150") + "\n" + CALLS % ("deposits", "5x150") + "\n" + CALLS % ("polling", "0+1x150"),
+        "\n".join(
+            (
+                WEBHOOKS % ("accepted", "7x150"),
+                CALLS % ("deposits", "5x150"),
+                CALLS % ("registrations", "5x150"),
+                # Payouts are looked up again and again, also when nothing is to be told.
+                CALLS % ("payouts", "0+1x150"),
+                CALLS % ("polling", "0+1x150"),
+            )
+        ),
+        "Revio has sent no webhook for two hours",
+    ),
+    Case(
+        "WebhooksSilent",
+        "130m",
+        WEBHOOKS % ("accepted", "7x150") + "\n" + CALLS % ("registrations", "0+1x150"),
+        WEBHOOKS % ("accepted", "0+1x150") + "\n" + CALLS % ("registrations", "0+1x150"),
         "Revio has sent no webhook for two hours",
     ),
     Case(
@@ -90,6 +107,21 @@ SERVICE = (
         + QUEUE % ("age_seconds", "deposit", "held", "9999x30"),
         "The oldest row of queue deposit has waited 16m 0s",
         labels={"queue": "deposit"},
+    ),
+    Case(
+        "WorkerBlind",
+        "10m",
+        READ % ("worker", "60x30") + "\n" + READ % ("api", "0x30"),
+        # One of two workers reads them.
+        "\n".join(READ % one for one in (("worker", "60x30"), ("other", "0+60x30"), ("api", "0x30"))),
+        "No worker has read what waits for 3 minutes, or there is none",
+    ),
+    Case(
+        "WorkerBlind",
+        "5m",
+        'up{job="octoco"} 1x30',
+        READ % ("worker", "0+60x30"),
+        "No worker has read what waits for 3 minutes, or there is none",
     ),
     Case(
         "StepsSetBack",

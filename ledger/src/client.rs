@@ -258,17 +258,23 @@ impl Ledger {
                     Ok(()) => Ok(Vec::new()),
                     Err(CreateTransfersError::Send(error)) => Err(error),
                     Err(CreateTransfersError::Api(api)) => {
-                        Ok(api.as_slice().iter().map(|failed| failed.inner().code().get()).collect())
+                        Ok(api.as_slice().iter().map(|failed| (failed.index(), failed.inner().code().get())).collect())
                     }
-                    Err(_) => Ok(vec![u32::MAX]),
+                    Err(_) => Ok(vec![(0, u32::MAX)]),
                 }
             }
         };
-        let failed = self.judged("create_transfers", send, |failed: &Vec<u32>| judge_transfers(failed)).await?;
-        if failed.iter().any(|code| codes::is_no_account(*code)) {
-            let accounts = events.iter().flat_map(|event| [event.debit_account_id(), event.credit_account_id()]);
-            self.open_accounts.forget(accounts);
+        let code = |(_, code): &(u32, u32)| *code;
+        let judge = |failed: &Vec<(u32, u32)>| judge_transfers(&failed.iter().map(code).collect::<Vec<u32>>());
+        let failed = self.judged("create_transfers", send, judge).await?;
+        for (index, code) in &failed {
+            let event = usize::try_from(*index).ok().and_then(|index| events.get(index));
+            event
+                .and_then(|event| codes::missing_account(*code, event))
+                .into_iter()
+                .for_each(|id| self.open_accounts.miss(id));
         }
+        let failed: Vec<u32> = failed.iter().map(code).collect();
         if judge_transfers(&failed).is_ok() {
             // From the row's log lines to its transfers, whoever looks for them.
             let ids = events.iter().map(|event| Uuid::from_u128(event.id()).to_string()).collect::<Vec<_>>().join(",");

@@ -1,6 +1,8 @@
 //! Every TigerBeetle result code and what the caller must do about it: the only place that knows them. Called by `client`.
 //! Source: `src/tigerbeetle.zig` (CreateAccountResult, CreateTransferResult) and docs/reference/requests of release 0.16.78.
 
+use tigerbeetle_unofficial as tb;
+
 use crate::error::LedgerError::{self, AlreadyResolved, Contradiction};
 use crate::error::Refusal::{AccountClosed, InsufficientFunds, NoSuchAccount, SpentId};
 use crate::error::Resolution::{Expired, Posted, Voided};
@@ -147,9 +149,13 @@ pub(crate) fn transfer_outcome(code: u32, call: Call) -> Result<(), LedgerError>
     }
 }
 
-/// Whether one of the transfer's accounts is not there.
-pub(crate) fn is_no_account(code: u32) -> bool {
-    matches!(find(&TRANSFER, code).0, "debit_account_not_found" | "credit_account_not_found")
+/// Which of the transfer's accounts is not there.
+pub(crate) fn missing_account(code: u32, transfer: &tb::Transfer) -> Option<u128> {
+    match find(&TRANSFER, code).0 {
+        "debit_account_not_found" => Some(transfer.debit_account_id()),
+        "credit_account_not_found" => Some(transfer.credit_account_id()),
+        _ => None,
+    }
 }
 
 pub(crate) fn account_outcome(code: u32) -> Result<(), LedgerError> {

@@ -21,11 +21,13 @@ impl OpenAccounts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&account.id.raw())
     }
 
-    /// One of these is not there. Where it was open, the ledger was put back to an earlier moment; it may as well never have been, so that the
-    /// others stay known.
-    pub(crate) fn forget(&self, accounts: impl Iterator<Item = u128>) {
+    /// This account is not there. Where it was open the ledger was put back to an earlier moment, and others may be gone as well; one that
+    /// never was says nothing.
+    pub(crate) fn miss(&self, account: u128) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.for_each(|account| _ = open.remove(&account));
+        if open.contains(&account) {
+            open.clear();
+        }
     }
 
     pub(crate) fn learn(&self, account: &Account) {
@@ -56,13 +58,15 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn only_what_may_not_be_there_is_forgotten() {
+    fn what_was_open_and_is_gone_makes_all_doubtful_and_what_never_was_none() {
         let zar = Currency::parse("ZAR").expect("rand");
-        let [known, gone] = [1, 2].map(|customer| Account::wallet(Uuid::from_u128(customer << 16), zar));
+        let [known, gone, never] = [1, 2, 3].map(|customer| Account::wallet(Uuid::from_u128(customer << 16), zar));
         let open = OpenAccounts::default();
         open.learn(&known);
         open.learn(&gone);
-        open.forget([gone.id.raw(), 7].into_iter());
-        assert!(open.knows(&known) && !open.knows(&gone));
+        open.miss(never.id.raw());
+        assert!(open.knows(&known) && open.knows(&gone));
+        open.miss(gone.id.raw());
+        assert!(!open.knows(&known) && !open.knows(&gone));
     }
 }

@@ -53,7 +53,7 @@ pub fn check<'p>(
     let misfit = |kind, reason| Err(Misfit::Money { came, kind, reason });
     // A second payment carries the reference of the first.
     let references = [Some(row.id), row.parent_id];
-    let named = |reference: &Uuid| said == reference.to_string();
+    let named = |reference: &Uuid| said.eq_ignore_ascii_case(&reference.to_string());
     if !said.is_empty() && !references.iter().flatten().any(named) {
         return misfit(ItemKind::OtherReference, "Revio's object has another reference".to_owned());
     }

@@ -204,7 +204,9 @@ async fn measure(app: &App) -> Result<bool> {
         ("statements", statement_files::measure(app).await),
         ("reconciliation", reconciliation::measure(app).await),
     ];
-    each_for_itself(measured.map(|(gauges, result)| (gauges, result.map(|()| false))))
+    let more = each_for_itself(measured.map(|(gauges, result)| (gauges, result.map(|()| false))))?;
+    app.metrics.gauges_read_at.set(app.clock.now().timestamp());
+    Ok(more)
 }
 
 /// Writes down what this process counts, every so often and once more at its end.

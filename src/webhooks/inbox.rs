@@ -45,6 +45,8 @@ const UNVERIFIED_BYTES_MAX: usize = 2048;
 /// up to 8 times (`docs/provider.md`, tries); whoever has kept one may send it without end.
 const REPEATS_KEPT: i64 = 8;
 const PRUNE_BATCH: i64 = 500;
+/// What a dead letter counts for at least: it has had no effect in any time that is promised.
+const NO_EFFECT_SECS: f64 = 60.0;
 
 /// One call of the webhook endpoint, as it came.
 pub struct Call<'a> {
@@ -228,7 +230,7 @@ impl Work for Events<'_> {
         let Some(parsed) = Event::parse(&content.body).filter(|parsed| !parsed.is_unreadable()) else {
             tracing::error!(webhook.id = %event.id, "an event of Revio's cannot be read");
             let error = "the body does not say what it is about";
-            store::dead_letter(&self.0.db, event, error, self.0.clock.now()).await?;
+            give_up(self.0, event, error).await?;
             return Ok(State::Dead.name());
         };
         let state = revio::on(Errand::Webhook, act(self.0, &parsed)).await?;
@@ -249,7 +251,7 @@ impl Work for Events<'_> {
             }
             Next::GiveUp { .. } => {
                 tracing::error!(webhook.id = %event.id, error = error_text, "an event became a dead letter");
-                store::dead_letter(&app.db, event, &error_text, app.clock.now()).await?;
+                give_up(app, event, &error_text).await?;
             }
         }
         Ok(())
@@ -299,10 +301,24 @@ async fn act(app: &App, event: &Event) -> Result<State> {
 async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
     let now = app.clock.now();
     app.batchers.join::<Ends>(app, Ended { id: event.id, leased_until: event.due_at, state, at: now }).await?;
-    let event_type = event.event_type.as_deref().filter(|said| event::TYPES.contains(said)).unwrap_or("other");
-    let seconds = (now - event.received_at).as_seconds_f64();
-    app.metrics.webhook_effect_seconds.with_label_values(&[event_type]).observe(seconds);
+    measure_effect(app, event, (now - event.received_at).as_seconds_f64());
     Ok(())
+}
+
+async fn give_up(app: &App, event: &Claimed, error: &str) -> Result<()> {
+    let now = app.clock.now();
+    store::dead_letter(&app.db, event, error, now).await?;
+    measure_effect(app, event, (now - event.received_at).as_seconds_f64().max(NO_EFFECT_SECS));
+    Ok(())
+}
+
+/// What a person lets run again would tell how long that person took.
+fn measure_effect(app: &App, event: &Claimed, seconds: f64) {
+    if event.is_replayed {
+        return;
+    }
+    let event_type = event.event_type.as_deref().filter(|said| event::TYPES.contains(said)).unwrap_or("other");
+    app.metrics.webhook_effect_seconds.with_label_values(&[event_type]).observe(seconds);
 }
 
 /// Lets events run again, whatever became of them, and records who let them. What they may still do is decided by Revio's

@@ -4,14 +4,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ledger::{AccountCode, Currency};
+use chrono::TimeDelta;
+use ledger::{AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
 use octoco::books::{exports, projector};
-use octoco::identity::{mails, sessions};
+use octoco::identity::{audit::Actor, mails, sessions};
 use octoco::money::transactions::{Kind, State};
+use octoco::platform::permissions::Role;
 use octoco::platform::telemetry::{Metrics, words};
 use octoco::webhooks::inbox;
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::harness::TestApp;
 
@@ -116,6 +120,7 @@ fn what_may_happen_is_there_before_it_has_happened() {
         r#"octoco_open_item_oldest_seconds{what="settlement"} 0"#,
         r#"octoco_telemetry_items_total{outcome="dropped",to="otlp"} 0"#,
         "octoco_period_reprint_mismatches_total 0",
+        "octoco_gauges_read_timestamp_seconds 0",
     ] {
         assert!(text.contains(series), "{series} in {text}");
     }
@@ -188,6 +193,54 @@ async fn what_money_does_is_measured(db: PgPool) {
             _ => assert_eq!((side("debits"), side("credits")), (0, 0)),
         }
     }
+    t.finish().await;
+}
+
+/// A transfer that no row asked for, copied and counted.
+async fn orphans_after_another(t: &TestApp) -> i64 {
+    let [bank, equity] = [AccountCode::Bank, AccountCode::Equity].map(|code| t.app.ledger.system(code, Currency::ZAR));
+    t.app.ledger.open(&[bank, equity]).await.expect("they open");
+    let (id, amount) = (TransferId::of(t.app.clock.row_id(), Leg::Main), Amount::new(700, Currency::ZAR));
+    let transfer = Transfer::new(id, bank, equity, amount.expect("an amount"), TransferCode::Adjustment);
+    t.app.ledger.transfer(transfer).await.expect("it moves");
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    orphans(t).await
+}
+
+async fn orphans(t: &TestApp) -> i64 {
+    projector::measure(&t.app).await.expect("PostgreSQL answers");
+    t.app.metrics.read_model.orphans.get()
+}
+
+#[sqlx::test]
+async fn orphans_that_somebody_has_looked_at_are_counted_no_more(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    assert_eq!((orphans_after_another(&t).await, orphans_after_another(&t).await), (1, 2));
+    let (path, looked) = ("/v1/admin/safe-mode/leave", json!({"note": "looked at both"}));
+    let left = t.send(Method::POST, path, Some(&t.token(&admin)), &[], Some(looked)).await;
+    assert_eq!((left.status, orphans(&t).await), (StatusCode::OK, 0), "{}", left.body);
+    t.advance(TimeDelta::minutes(1));
+    assert_eq!(orphans_after_another(&t).await, 1, "of which nobody knows");
+    let listed = t.get(&admin, "/v1/admin/safe-mode").await.body;
+    assert_eq!(listed["lost_transfers"].as_array().map(Vec::len), Some(3), "all of them stay listed");
+}
+
+#[sqlx::test]
+async fn a_dead_letter_is_late_and_who_replays_it_is_not_measured(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let body = "not json";
+    let call = t.http.post(format!("{}/v1/webhooks/revio", t.url)).header("X-Signature", t.sim.sign(body.as_bytes()));
+    assert_eq!(call.body(body).send().await.expect("an answer").status(), StatusCode::OK);
+    t.drive().await;
+    let effect = t.app.metrics.webhook_effect_seconds.with_label_values(&["other"]);
+    assert!(effect.get_sample_count() == 1 && effect.get_sample_sum() > 30.0, "{}", effect.get_sample_sum());
+    let dead: Uuid =
+        sqlx::query_scalar("select id from webhook_logs where state = 'dead'").fetch_one(&t.app.db).await.expect("one");
+    t.advance(TimeDelta::days(2));
+    assert_eq!(inbox::replay(&t.app, &Actor::system(), &[dead], None).await.expect("replayed"), [dead]);
+    t.drive().await;
+    assert_eq!(effect.get_sample_count(), 1);
     t.finish().await;
 }
 

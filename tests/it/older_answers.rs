@@ -228,7 +228,7 @@ async fn a_payment_of_a_purchase_that_is_answered_as_it_was_before_is_for_a_pers
 
 /// What became of the events of a type.
 async fn ends_of(t: &TestApp, event_type: &str) -> Vec<String> {
-    sqlx::query_scalar("select state from webhook_logs where event_type = $1 and verdict = 'accepted'")
+    sqlx::query_scalar("select state from webhook_logs where event_type = $1 and verdict = 'accepted' order by id")
         .bind(event_type)
         .fetch_all(&t.app.db)
         .await
@@ -288,4 +288,25 @@ async fn a_second_refund_that_nobody_tells_of_is_for_a_person_again(db: PgPool) 
         t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
     }
     assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
+}
+
+/// An answer that knows the first refund and not the second is from before that, too: nobody is asked to look at a row at rest for it.
+#[sqlx::test]
+async fn a_second_refund_that_the_answer_does_not_know_yet_is_waited_for(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.advance(TimeDelta::hours(1));
+    t.sim.refund_purchase(purchase, Some(200)).expect("refundable");
+    wait(&t, 2).await;
+    let rests = "update transactions set due_at = null where id = $1";
+    sqlx::query(rests).bind(deposit).execute(&t.app.db).await.expect("as after all its looks");
+    t.advance(TimeDelta::hours(1));
+    set(&t, |settings| settings.stale_read_secs = 1_800);
+    t.sim.refund_purchase(purchase, Some(300)).expect("refundable");
+    wait(&t, 20).await;
+    assert_eq!((t.held_reason(deposit).await, ends_of(&t, "payment.refunded").await[1].as_str()), (None, "pending"));
+    set(&t, |settings| settings.stale_read_secs = 0);
+    wait(&t, 2).await;
+    assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (500, 0, 500)));
+    t.finish().await;
 }

@@ -8,6 +8,8 @@ use std::task::Poll;
 use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
 use octoco::books::projector::{self, Difference};
+use octoco::identity::audit::Actor;
+use octoco::money::safe_mode;
 use octoco::platform::advisory_lock::AdvisoryLock;
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::Error;
@@ -362,6 +364,12 @@ async fn a_database_restored_from_an_old_backup_heals_and_its_orphans_are_listed
     projector::measure(&t.app).await.expect("measured");
     let told = format!("octoco_read_model_orphans {}", orphans.len());
     assert!(t.app.metrics.render().contains(&told), "{told}");
+    // Once a person has looked, whoever copies the ledger anew finds nothing that was not listed.
+    assert!(safe_mode::is_on(&t.app).await.expect("an answer"));
+    safe_mode::leave(&t.app, &Actor::system(), "explained").await.expect("left");
+    projector::rebuild(&t.app).await.expect("rebuilt");
+    assert!(!safe_mode::is_on(&t.app).await.expect("an answer"));
+    assert_eq!(t.assert_read_model_holds().await, orphans);
 }
 
 #[sqlx::test]

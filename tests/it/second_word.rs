@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
-use revio_sim::{Override, PayoutBehaviour, PayoutOutcome};
+use octoco::platform::permissions::Role;
+use reqwest::Method;
+use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -27,15 +29,36 @@ async fn a_payout_that_is_paid_again_after_its_money_was_given_back_is_for_a_per
     wait(&t, 1).await;
     assert!(t.held_reason(withdrawal).await.is_some_and(|held| held.contains("did the money come back")));
     by_hand::corrected(&t, &customer, "credit", 4_000, withdrawal).await;
-    by_hand::dismissed(&t, withdrawal).await;
+    // Whatever becomes of the hold: what was booked counts.
+    let finance = t.staff(Role::Finance).await;
+    let path = format!("/v1/admin/held/{withdrawal}/resolve");
+    let again = json!({"action": "retry", "note": "given back"});
+    t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(again)).await;
     t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("executed again");
     wait(&t, 1).await;
-    assert!(t.held_reason(withdrawal).await.is_some_and(|held| held.contains("paid again")));
+    assert!(
+        t.held_reason(withdrawal).await.is_some_and(|held| held.contains("paid again, and people have given it back"))
+    );
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (10_000, 0, 10_000)));
     by_hand::dismissed(&t, withdrawal).await;
     t.sim.raise_event(t.payout_of(withdrawal), "payout.success").expect("it is there");
     wait(&t, 1).await;
     assert_eq!(t.held_reason(withdrawal).await, None, "what a person has closed");
+}
+
+/// Nobody has given anything back: Revio's last word is the first one.
+#[sqlx::test]
+async fn a_payout_that_is_paid_again_after_a_wrong_error_is_for_nobody(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(withdrawal), returned()).expect("a wrong word");
+    wait(&t, 1).await;
+    by_hand::dismissed(&t, withdrawal).await;
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("the right one");
+    wait(&t, 1).await;
+    assert_eq!((t.held_reason(withdrawal).await, t.balance(&customer).await), (None, (6_000, 0, 6_000)));
 }
 
 /// One that has begun days ago, and a copy of Revio's that is behind for a moment.
@@ -98,5 +121,20 @@ async fn a_refusal_that_comes_before_the_ledger_was_looked_at_ends_what_waits_fo
     t.app.ledger_checked.store(true, Ordering::Release);
     wait(&t, 2).await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.finish().await;
+}
+
+/// Our ids in capitals are our ids.
+#[sqlx::test]
+async fn a_reference_that_revio_spells_in_capitals_is_ours(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (deposit, withdrawal) = (t.deposit(&customer, 500, "d").await.id(), t.withdraw(&customer, 400, "w").await.id());
+    for (kind, row) in [("purchase", deposit), ("payout", withdrawal)] {
+        t.sim.set_override(Override::of(kind, "/reference", json!(row.to_string().to_uppercase())));
+    }
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
+    wait(&t, 2).await;
+    assert_eq!((t.state(deposit).await.as_str(), t.state(withdrawal).await.as_str()), ("completed", "completed"));
     t.finish().await;
 }

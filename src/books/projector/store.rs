@@ -299,7 +299,7 @@ pub(super) async fn insert_transfers(
     insert.execute(db).await.map(drop)
 }
 
-/// Notes those whose row is not there; their timestamps.
+/// Notes those whose row is not there; the timestamps of those of which that is new: one that is built anew knows all that the live one has seen.
 pub(super) async fn note_orphans(
     db: impl PgExecutor<'_>,
     currency: &str,
@@ -309,13 +309,15 @@ pub(super) async fn note_orphans(
     let timestamps: Vec<i64> = rows.iter().map(|row| row.timestamp).collect();
     let references: Vec<Uuid> = rows.iter().map(|row| row.reference).collect();
     let noted = sqlx::query_scalar!(
-        "insert into ledger_orphans (timestamp, currency, found_at)
-         select t.timestamp, $1, $4 from unnest($2::bigint[], $3::uuid[]) as t (timestamp, reference)
-          where not exists (select from transactions r where r.id = t.reference)
-            and not exists (select from restrictions r where r.id = t.reference)
-            and not exists (select from suspense_items r where r.id = t.reference)
-            and not exists (select from journals r where r.id = t.reference)
-         returning timestamp",
+        "with noted as (
+             insert into ledger_orphans (timestamp, currency, found_at)
+             select t.timestamp, $1, $4 from unnest($2::bigint[], $3::uuid[]) as t (timestamp, reference)
+              where not exists (select from transactions r where r.id = t.reference)
+                and not exists (select from restrictions r where r.id = t.reference)
+                and not exists (select from suspense_items r where r.id = t.reference)
+                and not exists (select from journals r where r.id = t.reference)
+             returning timestamp)
+         select timestamp from noted n where not exists (select from public.ledger_orphans o where o.timestamp = n.timestamp)",
         currency,
         &timestamps,
         &references,
@@ -402,8 +404,13 @@ pub(super) async fn beyond_cursor(db: impl PgExecutor<'_>, currency: &str, limit
     ids.fetch_all(db).await
 }
 
+/// Without those that somebody has looked at: who leaves the safe mode says so.
 pub(super) async fn count_orphans(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select count(*) as "count!" from ledger_orphan_transfers"#).fetch_one(db).await
+    let count = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from ledger_orphan_transfers
+            where found_at > coalesce((select max(left_at) from safe_mode), '-infinity')"#
+    );
+    count.fetch_one(db).await
 }
 
 /// The transfers after one timestamp and up to another whose row is not there, whether that was seen when they were copied

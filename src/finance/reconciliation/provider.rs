@@ -270,13 +270,19 @@ async fn own_purchase(app: &App, row: &Transaction) -> Result<Asked> {
     Ok(pair.asked())
 }
 
-/// By the purchase's own total where it has one, else by its words alone.
+/// What was resolved is not opened again for the same; that something went back once more is another fact.
 async fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
-    // What was resolved is not opened again for the same; once more is another fact.
-    let times = purchase.refunds().max(purchase.chargebacks());
+    let (said, times) = (pair.status.clone(), purchase.refunds().max(purchase.chargebacks()));
     if times > 1 {
-        pair.status = format!("{}, {times} times", pair.status);
+        pair.status = format!("{said}, {times} times");
     }
+    compare_totals(pair, purchase, payment).await?;
+    pair.status = said;
+    Ok(())
+}
+
+/// By the purchase's own total where it has one, else by its words alone.
+async fn compare_totals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
     let paid = payment.amount.whole().unwrap_or(pair.row.amount.minor());
     let refunded = pair.row.reversed.refunded_minor;
     let charged_back = pair.row.reversed.charged_back_minor;

@@ -1,6 +1,8 @@
 //! What people have booked stands for what Revio tells later, and what is booked already is not corrected besides (docs/decisions/055). Whoever is
 //! about to book Revio's word asks here, and so does a correction that begins.
 
+use std::time::Duration;
+
 use ledger::{Amount, JournalStanding, Leg, TransferId};
 use uuid::Uuid;
 
@@ -14,6 +16,9 @@ use crate::platform::error::{Error, Result};
 const WRITTEN_OFF: &str =
     "what its customer owed was written off since: what comes back of it first makes good that loss";
 
+/// So long after its start a process waits until it knows which rows are lost. A copy of the ledger that stands still is likelier than what a
+/// restore has lost of people's corrections, and a deposit that waits is a customer without money.
+const LOST_ROWS_MAX: Duration = Duration::from_mins(10);
 const LOST: &str = "a correction of the same sum, whose row this database has forgotten, may have booked it already";
 
 /// Why a row is held that people have booked. Rows are counted by these words (`store::is_booked_by_hand`): they stay as they are.
@@ -42,10 +47,11 @@ pub enum Stands {
 /// Whether people have booked already what is about to be booked of the row, and the ledger has none of the row's own `legs`.
 ///
 /// # Errors
-/// [`Error::Unavailable`] before this process knows which rows are lost.
+/// [`Error::Unavailable`] before this process knows which rows are lost, for ten minutes from its start.
 pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), legs: &[Leg]) -> Result<Option<Stands>> {
     // What an older database has forgotten is not known before the ledger was looked at.
-    if !safe_mode::knows_lost_rows(app) && !is_recorded(app, row, legs).await? {
+    let is_waited_for = !safe_mode::knows_lost_rows(app) && app.started.elapsed() < LOST_ROWS_MAX;
+    if is_waited_for && !is_recorded(app, row, legs).await? {
         return Err(Error::unavailable("what the ledger has of rows that are not there is looked for first"));
     }
     // Of hardly any there is one, so it is asked for with others' rows first.

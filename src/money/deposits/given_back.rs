@@ -135,7 +135,9 @@ async fn add_up<'a>(
     purchase: &Purchase,
     payments: Vec<Known>,
 ) -> Result<Sums<'a>> {
-    if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment)) {
+    let refunds = payments.iter().filter(|payment| payment.kind == ObjectKind::Refund && !payment.has_failed());
+    let refunded = refunds.filter_map(|refund| refund.amount_minor).fold(0_i64, i64::saturating_add);
+    if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment, refunded)) {
         return Err(provider_objects::record_stale_answer(app, payment).await);
     }
     provider_objects::end_stale_answers(app, &payments).await?;
@@ -144,11 +146,17 @@ async fn add_up<'a>(
     Sums::of(deposit, purchase, &payments, &booked)
 }
 
-/// Whether Revio has told of a Payment that its purchase does not know yet: that is how it was before.
-fn is_ahead(purchase: &Purchase, payment: &Known) -> bool {
+/// Whether Revio has told of a Payment that its purchase does not know yet: that is how it was before. `refunded`: by all that are known.
+fn is_ahead(purchase: &Purchase, payment: &Known, refunded: i64) -> bool {
     let named = purchase.payments().any(|id| id == payment.id);
     let heard = match payment.kind {
-        ObjectKind::Refund => purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_))),
+        ObjectKind::Refund => {
+            let paid = purchase.payment.as_ref().and_then(|payment| payment.amount.whole());
+            let total = paid.and_then(|paid| purchase.refunded(paid));
+            // Of several one may be missing yet, where a total says so.
+            total.is_none_or(|total| refunded <= total)
+                && purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_)))
+        }
         // That something was charged back says nothing of its being won.
         ObjectKind::ChargebackReversal => {
             purchase.was_charged_back() && !matches!(purchase.status, PurchaseStatus::ChargedBack(_))

@@ -3,6 +3,7 @@
 
 use chrono::TimeDelta;
 use ledger::{Amount, LedgerError, Leg, Resolution, TransferCode};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::totp;
@@ -18,9 +19,6 @@ use crate::provider::revio::objects::PaymentDetails;
 
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
-
-/// Rows are asked whether they were held by these words: they stay as they are.
-const RETURNED: &str = "Revio paid it, and calls it an error now: did the money come back?";
 
 /// `→ completed`: Revio paid, the reservation becomes final.
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
@@ -168,19 +166,25 @@ pub(super) fn is_closed_by_review(app: &App, withdrawal: &Transaction, payout: &
 
 /// Revio's word is another one after it had paid: whether the money came back, a person must find out. Nothing is released or given back by itself.
 pub(super) async fn hold_returned(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    transactions::hold(app, withdrawal, Hold::Contradiction, RETURNED).await
+    let reason = "Revio paid it, and calls it an error now: did the money come back?";
+    transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
 }
 
-/// Paid, then an error, then paid again: people may have given the money back in between. `None`: there was no error.
-pub(super) async fn hold_paid_again(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
-    let was_returned = [&withdrawal.held_reason, &withdrawal.dismissed_reason]
-        .into_iter()
-        .any(|reason| reason.as_deref().is_some_and(|reason| reason.contains(RETURNED)));
-    if !was_returned {
+/// Paid, then another word, then paid again: in between people may have given the money back. `None`: nobody has, or a person has closed that.
+pub(super) async fn hold_paid_again(
+    app: &App,
+    withdrawal: &Transaction,
+    payout_id: Uuid,
+) -> Result<Option<Transaction>> {
+    let known = provider_objects::find(app, payout_id).await?;
+    let is_again = known.is_some_and(|known| known.paid_at.is_some_and(|first| first < known.status_at));
+    let given_back = (Direction::Credit, withdrawal.amount);
+    if !is_again || adjustments::stands(app, withdrawal, given_back, &[]).await? != Some(Stands::ByName) {
         return Ok(None);
     }
-    let reason = "Revio calls it paid again, after an error: was it given back meanwhile?";
-    transactions::hold(app, withdrawal, Hold::PaidTwice, reason).await.map(Some)
+    let reason = "Revio calls it paid again, and people have given it back meanwhile";
+    let held = transactions::hold(app, withdrawal, Hold::PaidTwice, reason).await?;
+    Ok(held.held_reason.is_some().then_some(held))
 }
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.

@@ -51,10 +51,12 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
         (State::Completed, PayoutStatus::Error | PayoutStatus::Returned) => {
             booking::hold_returned(app, withdrawal).await
         }
-        (State::Completed, PayoutStatus::Success) => match booking::hold_paid_again(app, withdrawal).await? {
-            Some(held) => Ok(held),
-            None => book_fee(app, withdrawal, payout).await,
-        },
+        (State::Completed, PayoutStatus::Success) => {
+            match booking::hold_paid_again(app, withdrawal, payout.id).await? {
+                Some(held) => Ok(held),
+                None => book_fee(app, withdrawal, payout).await,
+            }
+        }
         (_, PayoutStatus::Unknown(word)) => {
             provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
         }

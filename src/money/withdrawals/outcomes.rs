@@ -230,7 +230,8 @@ pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bo
 
 /// What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
 pub(super) fn is_named_as_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
-    let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
+    let named = &payout.reference;
+    let other_reference = !named.is_empty() && !named.eq_ignore_ascii_case(&withdrawal.id.to_string());
     !other_reference && !app.revio.is_foreign(payout.is_test, payout.brand_id)
 }
 

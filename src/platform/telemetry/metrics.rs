@@ -99,7 +99,7 @@ metrics! {
             "Attempts to deliver our webhooks",
             &[("outcome", &["delivered", "failed", "dead"])]
         ),
-        /// From a webhook's receipt to its effect being booked.
+        /// From a webhook's receipt to its effect being booked. A dead letter has none and is late; what a person replays is not measured again.
         webhook_effect_seconds: HistogramVec = histogram(
             "octoco_webhook_effect_seconds", "From a webhook's receipt to its effect", &[("event", &[])]
         ),
@@ -133,6 +133,10 @@ metrics! {
         /// Age of the oldest of them, in seconds.
         queue_age_seconds: IntGaugeVec = gauge(
             "octoco_queue_age_seconds", "Age of the oldest row that waits", &[("queue", &[]), ("what", &[])]
+        ),
+        /// When this process last read all of its gauges of state, in Unix seconds; 0 = it never has. Before that they are as they were.
+        gauges_read_at: IntGauge = level(
+            "octoco_gauges_read_timestamp_seconds", "When this process last read all of its gauges of state"
         ),
         /// 1 while nothing is paid because PostgreSQL is, or may be, behind the ledger.
         safe_mode: IntGauge = level(
@@ -205,8 +209,10 @@ metrics! {
         contradictions: IntCounter = single(
             "octoco_read_model_contradictions_total", "Times that the read model could not follow the ledger"
         ),
-        /// Transfers whose row is not there.
-        orphans: IntGauge = level("octoco_read_model_orphans", "Transfers whose row is not there"),
+        /// Transfers whose row is not there, of those that were found since a person last left the safe mode.
+        orphans: IntGauge = level(
+            "octoco_read_model_orphans", "Transfers whose row is not there, found since the safe mode was last left"
+        ),
         /// Statements that did not tie out, and were not shown.
         statement_mismatches: IntCounter = single("octoco_statement_mismatches_total", "Statements that did not tie out"),
     }

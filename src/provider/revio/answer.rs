@@ -99,7 +99,7 @@ pub(super) fn expect_named(id: Uuid) -> Result<()> {
 
 /// It is for whom it was to be made; where it does not say for whom, its id is believed.
 pub(super) fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
-    if answered.is_empty() || answered == asked.to_string() {
+    if answered.is_empty() || answered.eq_ignore_ascii_case(&asked.to_string()) {
         return Ok(());
     }
     Err(RevioError::Unreadable("another object than was to be made".into()))

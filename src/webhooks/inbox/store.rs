@@ -34,6 +34,8 @@ pub(super) struct Claimed {
     pub(super) event_type: Option<String>,
     pub(super) attempts: i32,
     pub(super) received_at: DateTime,
+    /// It had ended before, or was not to be acted on: a person lets it run.
+    pub(super) is_replayed: bool,
     /// Until when it is leased. Whoever takes it over, or replays it, makes it another.
     pub(super) due_at: DateTime,
 }
@@ -138,7 +140,8 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
     let claimed = sqlx::query!(
         r#"update webhook_logs set due_at = $2
           where id = any(array(select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked))
-         returning id, content as "content!", key_id as "key_id!", event_type, attempts, received_at, due_at as "due_at!""#,
+         returning id, content as "content!", key_id as "key_id!", event_type, attempts, received_at, due_at as "due_at!",
+                   finished_at is not null or verdict <> 'accepted' as "is_replayed!""#,
         lease.now,
         lease.until,
         limit
@@ -151,6 +154,7 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
             event_type: row.event_type,
             attempts: row.attempts,
             received_at: row.received_at,
+            is_replayed: row.is_replayed,
             due_at: row.due_at,
         })
         .collect())
@@ -222,10 +226,10 @@ pub(super) async fn dead_letter(
     Ok(())
 }
 
-/// Those of `ids` that are genuine.
+/// Those of `ids` that are genuine. When one last ended stays there: by that it is known for a replay.
 pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
     let query = sqlx::query_scalar!(
-        "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null, note = null
+        "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, note = null
           where id = any($1) and verdict in ('accepted', 'stale', 'foreign') and content is not null returning id",
         ids,
         now
@@ -422,8 +426,12 @@ mod tests {
         defer(&db, &leased, now + TimeDelta::hours(1), 3, None).await.expect("an answer");
         let again = claim_due(&db, Lease { now, until: now + TimeDelta::minutes(2) }, 1).await.expect("claimed");
         assert_eq!(again.len(), 1, "what was replayed comes again, whatever became of the attempt before");
+        assert!(!again[0].is_replayed, "it had not ended");
         finish(&db, &[&done(&again[0])]).await.expect("an answer");
         let state: String = sqlx::query_scalar("select state from webhook_logs").fetch_one(&db).await.expect("one");
         assert_eq!(state, "done");
+        replay(&db, &[id], now).await.expect("replayed");
+        let once_more = claim_due(&db, Lease { now, until: now + TimeDelta::minutes(3) }, 1).await.expect("claimed");
+        assert!(once_more[0].is_replayed, "a person lets it run again");
     }
 }
