@@ -148,10 +148,11 @@ async fn require_payable_and_take_place(app: &App, user_id: Uuid, obstacles: Obs
     app.revio.take_place_for_deposit(user_id).await.map_err(Error::provider_paused)
 }
 
-/// The oldest of them is the first to end by itself: then there is room again.
+/// The oldest of them is the first to end by itself: then there is room again. One that Revio does not end is asked for again and again.
 fn too_many_open(app: &App, open: Vec<Uuid>) -> Error {
     let ends = |oldest: &Uuid| clock::time_of(*oldest) + CHECKOUT + CHECKOUT_MARGIN - app.clock.now();
-    let wait = open.first().map_or(CHECKOUT, ends).max(TimeDelta::seconds(1));
+    let wait = open.first().map_or(CHECKOUT, ends);
+    let wait = if wait > TimeDelta::zero() { wait.max(TimeDelta::seconds(1)) } else { ASK_MAX };
     let retry_after_secs = u64::try_from(wait.num_seconds()).unwrap_or(1);
     Error::TooManyOpenDeposits { open, limit: app.config.open_deposits_max, retry_after_secs }
 }

@@ -306,6 +306,7 @@ pub struct LogRow {
     #[serde(rename = "next_attempt_at")]
     due_at: Option<DateTime>,
     last_error: Option<String>,
+    /// When it last ended, also where it waits once more.
     finished_at: Option<DateTime>,
     /// Why a dismissed one was; gone when it is replayed.
     note: Option<String>,
