@@ -54,13 +54,12 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Account, Currency};
-    use uuid::Uuid;
+    use crate::{Account, Currency, user_id};
 
     #[test]
     fn what_was_open_and_is_gone_makes_all_doubtful_and_what_never_was_none() {
         let zar = Currency::parse("ZAR").expect("rand");
-        let [known, gone, never] = [1, 2, 3].map(|customer| Account::wallet(Uuid::from_u128(customer << 16), zar));
+        let [known, gone, never] = [1, 2, 3].map(|customer| Account::wallet(user_id(1, [customer; 10]), zar));
         let open = OpenAccounts::default();
         open.learn(&known);
         open.learn(&gone);
