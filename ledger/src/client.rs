@@ -269,10 +269,9 @@ impl Ledger {
         let failed = self.judged("create_transfers", send, judge).await?;
         for (index, code) in &failed {
             let event = usize::try_from(*index).ok().and_then(|index| events.get(index));
-            event
-                .and_then(|event| codes::missing_account(*code, event))
-                .into_iter()
-                .for_each(|id| self.open_accounts.miss(id));
+            if let Some(account) = event.and_then(|event| codes::missing_account(*code, event)) {
+                self.open_accounts.miss(account);
+            }
         }
         let failed: Vec<u32> = failed.iter().map(code).collect();
         if judge_transfers(&failed).is_ok() {
