@@ -136,7 +136,7 @@ BOOKS = (
         "15m",
         OLDEST % ("settlement", "345660x30"),
         OLDEST % ("settlement", "345600x30") + "\n" + OLDEST % ("suspense", "604800x30"),
-        "A settlement has been on its way for 4d 0h 1m 0s",
+        "A settlement or a top-up has been on its way for 4d 0h 1m 0s",
         TICKET,
     ),
     Case(

@@ -180,7 +180,14 @@ SERVICE = (
         "6m",
         "octoco_read_model_contradictions_total 0x5 1x9",
         "octoco_read_model_contradictions_total 3x15",
-        "The ledger's copy cannot follow the ledger",
+        "The ledger says what cannot be, or its copy cannot follow it",
+    ),
+    Case(
+        "Contradiction",
+        "6m",
+        "octoco_ledger_contradictions_total 0x5 1x9\noctoco_read_model_contradictions_total 3x15",
+        "octoco_ledger_contradictions_total 3x15",
+        "The ledger says what cannot be, or its copy cannot follow it",
     ),
     Case(
         "RefreshReuse",

@@ -49,7 +49,7 @@ pub use store::{Period, list};
 use store::Window;
 
 /// How the reports are laid out: a new number with every change of theirs.
-const LAYOUT: i32 = 7;
+const LAYOUT: i32 = 8;
 /// Of one try: a year's ledger takes minutes.
 const CLOSING_MAX: Duration = Duration::from_mins(30);
 const FREEING_MAX: Duration = Duration::from_secs(10);

@@ -293,6 +293,11 @@ impl Error {
         }
     }
 
+    /// Whether the ledger has answered what no step of ours expects of it: a mistake of ours, or a ledger that is not as it must be.
+    pub fn is_of_ledger(&self) -> bool {
+        matches!(self, Self::Internal(cause) if cause.is::<LedgerError>())
+    }
+
     /// The error and all its causes in one line, for the log only.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

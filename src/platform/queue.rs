@@ -179,7 +179,12 @@ impl Queue<'_> {
         let failures = attempts.saturating_add(1);
         match usize::try_from(attempts).ok().and_then(|attempts| ladder.get(attempts)) {
             Some(minutes) => Next::Again { due_at: now + TimeDelta::minutes(*minutes), attempts: failures },
-            None => Next::GiveUp { failures },
+            None => {
+                if error.is_of_ledger() {
+                    self.metrics.ledger_contradictions.inc();
+                }
+                Next::GiveUp { failures }
+            }
         }
     }
 

@@ -353,7 +353,7 @@ async fn what_is_on_its_way_stands_apart_in_the_pack_as_on_the_dashboard(db: PgP
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     books.prepare(*month).await;
     let closed = books.closed(*month).await;
-    assert_eq!(closed.body["layout"], 7);
+    assert_eq!(closed.body["layout"], 8);
     let positions = books.print(*month, "pack?report=positions").await;
     let today =
         sqlx::query_scalar::<_, String>("select reporting.day(now())::text").fetch_one(&db).await.expect("a day");

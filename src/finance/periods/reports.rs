@@ -93,7 +93,7 @@ const TABLES: [(&str, &[&str]); 9] = [
         "journals",
         &[
             "id", "kind", "currency", "amount_minor", "posted_on", "concerns", "evidence_kind", "evidence_date",
-            "evidence_sha256", "requested_by",
+            "evidence_sha256", "requested_by", "approved_by",
         ],
     ),
     (
@@ -310,6 +310,7 @@ pub(super) async fn add_rows(
         tables[JOURNALS].rows.push(row![
             journal.id, journal.kind, journal.currency, journal.amount, journal.posted_on, concerns,
             journal.evidence_kind, journal.evidence_date, journal.evidence_sha256, journal.requested_by,
+            journal.approved_by,
         ]);
     }
     for made in store::corrections(&mut *db, window).await? {
@@ -379,7 +380,7 @@ pub(super) async fn add_receivables(
     let owing: Vec<_> = owing.map(|((currency, _, user), amount)| (currency.as_str(), *user, *amount)).collect();
     for debt in store::receivables(&mut *db, window, &owing).await? {
         let age = (span.month.last_day() - debt.since).num_days();
-        tables[RECEIVABLES].rows.push(row![debt.customer_id, debt.currency, debt.amount, debt.since, age, band(age),]);
+        tables[RECEIVABLES].rows.push(row![debt.customer_id, debt.currency, debt.amount, debt.since, age, debt_band(age),]);
     }
     Ok(())
 }
@@ -390,6 +391,16 @@ fn band(days: i64) -> &'static str {
         2..=7 => "2-7 d",
         8..=30 => "8-30 d",
         _ => "> 30 d",
+    }
+}
+
+/// As `reporting.receivables` has them.
+fn debt_band(days: i64) -> &'static str {
+    match days {
+        ..=30 => "0-30 d",
+        31..=60 => "31-60 d",
+        61..=90 => "61-90 d",
+        _ => "> 90 d",
     }
 }
 

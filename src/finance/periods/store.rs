@@ -314,6 +314,7 @@ pub(super) struct Posted {
     pub(super) evidence_date: NaiveDate,
     pub(super) evidence_sha256: String,
     pub(super) requested_by: Uuid,
+    pub(super) approved_by: Option<String>,
 }
 
 pub(super) async fn journals(db: impl PgExecutor<'_>, window: Window<'_>) -> sqlx::Result<Vec<Posted>> {
@@ -322,7 +323,9 @@ pub(super) async fn journals(db: impl PgExecutor<'_>, window: Window<'_>) -> sql
         r#"select j.id as "id!", j.kind as "kind!", j.currency as "currency!", t.amount_minor as "amount!",
                   (ledger_time(t.timestamp) at time zone $1)::date as "posted_on!", j.evidence_kind as "evidence_kind!",
                   j.evidence_date as "evidence_date!", encode(j.evidence_sha256, 'hex') as "evidence_sha256!",
-                  j.requested_by as "requested_by!"
+                  j.requested_by as "requested_by!",
+                  (select string_agg(p.approver_id::text, ' ' order by p.used_at, p.id) from approvals p
+                    where p.journal_id = j.id and p.used_at is not null) as "approved_by?"
              from journals j
              join ledger_transfers t on t.id in ((left(j.id::text, 34) || '20')::uuid, (left(j.id::text, 34) || '21')::uuid)
             where t.kind in ('posted', 'post') and t.timestamp > $2 and t.timestamp <= $3 order by t.timestamp"#,

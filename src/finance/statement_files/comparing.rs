@@ -13,7 +13,7 @@
 //! | `missing_on_statement` | its day is covered and it is not there | completed |
 //! | `bank_only` | money moved at the bank | no journal, or one of another sum |
 //! | `bank_missing` | its day is covered and it is not there | completed, or a top-up on its way |
-//! | `settlement_late` | - | on its way for more than three business days |
+//! | `settlement_late` | - | on its way for longer than it was expected to be: three business days, a top-up one |
 //! | `bank_balance` | the closing balance | 1100 posted, without what came later, less top-ups on their way |
 
 mod again;
@@ -43,7 +43,6 @@ pub const OF_BANK: &[BreakType] =
 
 /// Statements come late, and rows of a day are looked at again for so long.
 const LOOKED_BACK_DAYS: u64 = 7;
-const SETTLEMENT_BUSINESS_DAYS: u32 = 3;
 
 /// All that differs now. What was found before is found again as long as it is so; new rows are looked for from `since` on, and of the
 /// days of files that came since.
@@ -232,15 +231,13 @@ async fn missing(app: &App, since: DateTime, lists: &mut Lists) -> Result<Vec<Fo
 
 async fn of_journals(app: &App, lists: &mut Lists) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
-    let late = |journal: &LateJournal, days: u32| days::business_days_after(journal.day, days) < today;
     let of = |kind: BreakType, journal: LateJournal| {
         let found = Found::new(kind, journal.since, format!("{} {}", journal.id, journal.version));
         let found = sums(found, &journal.currency, Some(journal.amount_minor), None).evident("kind", journal.kind);
         Found { journal_id: Some(journal.id), ..found }
     };
-    let settlements = lists.counted(store::settlements_in_transit(&app.db, days::zone(app)).await?).into_iter();
-    let settlements = settlements.filter(|journal| late(journal, SETTLEMENT_BUSINESS_DAYS));
-    let mut found: Vec<Found> = settlements.map(|journal| of(BreakType::SettlementLate, journal)).collect();
+    let late = lists.counted(store::journals_in_transit(&app.db, days::zone(app), today).await?).into_iter();
+    let mut found: Vec<Found> = late.map(|journal| of(BreakType::SettlementLate, journal)).collect();
     let missing = lists.counted(store::journals_without_line(&app.db, days::zone(app)).await?).into_iter();
     let missing = missing.filter(|journal| days::business_days_after(journal.day, 1) <= today);
     found.extend(missing.map(|journal| of(BreakType::BankMissing, journal)));

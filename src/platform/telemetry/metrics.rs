@@ -115,6 +115,10 @@ metrics! {
         transactions_held: IntCounterVec = counter(
             "octoco_transactions_held_total", "Transactions held for a person", &[KIND]
         ),
+        /// Rows that were given up because the ledger answered what no step expects.
+        ledger_contradictions: IntCounter = single(
+            "octoco_ledger_contradictions_total", "Rows given up because the ledger says what cannot be"
+        ),
         /// Withdrawals that Revio paid after it had said that it would not.
         withdrawals_paid_late: IntCounter = single(
             "octoco_withdrawals_paid_late_total", "Withdrawals paid after they had failed"

@@ -72,7 +72,7 @@ pub const BREAKS: &[(&str, &[&str])] = &[
     ("position_short", &["high"]),
     ("d1_late", &["high"]),
 ];
-/// What may stay open too long: money in suspense, settlements on their way, days without a statement, what customers owe,
+/// What may stay open too long: money in suspense, settlements and top-ups on their way, days without a statement, what customers owe,
 /// journals that wait for their second person, reservations.
 pub const OPEN_ITEMS: &[&str] = &["suspense", "settlement", "statement", "receivable", "journal", "reservation"];
 

@@ -265,7 +265,13 @@ pub(super) async fn healable_after(
 
 /// What a run's report names: what it saw or ended.
 pub(super) async fn of_run(db: impl PgExecutor<'_>, run: Uuid, limit: i64) -> sqlx::Result<Vec<Break>> {
-    breaks!("select ", "from breaks b where b.last_run_id = $1 order by b.id limit $2", run, limit).fetch_all(db).await
+    let open_first = breaks!(
+        "select ",
+        "from breaks b where b.last_run_id = $1 order by b.state in ('open', 'healing') desc, b.id limit $2",
+        run,
+        limit
+    );
+    open_first.fetch_all(db).await
 }
 
 #[derive(Debug, Default)]

@@ -56,7 +56,7 @@ pub(super) async fn oldest(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Oldest>>
         r#"select 'suspense' as "what!", (select min(opened_at) from suspense_items
                                       where taken_minor < amount_minor and booked_at is not null) as since
            union all
-           select 'settlement', (select min(sent_at) from journals where kind = 'settlement' and state = 'in_transit')
+           select 'settlement', (select min(sent_at) from journals where state = 'in_transit')
            union all
            select 'journal', (select min(created_at) from journals where state = 'awaiting_approval')
            union all

@@ -297,14 +297,19 @@ pub(super) struct LateJournal {
     pub(super) since: DateTime,
 }
 
-/// `day` is the one that Revio says.
-pub(super) async fn settlements_in_transit(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<LateJournal>> {
+/// Settlements and top-ups that should have arrived before `today`.
+pub(super) async fn journals_in_transit(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    today: NaiveDate,
+) -> sqlx::Result<Vec<LateJournal>> {
     let journals = sqlx::query_as!(
         LateJournal,
         r#"select id, version, kind, currency, amount_minor, evidence_date as day,
                   (evidence_date::timestamp at time zone $1) as "since!"
-             from journals where kind = 'settlement' and state = 'in_transit' and sent_at is not null order by id limit $2"#,
+             from journals where state = 'in_transit' and expected_on < $2 order by id limit $3"#,
         zone,
+        today,
         FOUND_MAX
     );
     journals.fetch_all(db).await
