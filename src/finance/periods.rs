@@ -53,6 +53,8 @@ const LAYOUT: i32 = 8;
 /// Of one try: a year's ledger takes minutes.
 const CLOSING_MAX: Duration = Duration::from_mins(30);
 const FREEING_MAX: Duration = Duration::from_secs(10);
+/// Of the statements around it.
+const SAYING_MAX: Duration = Duration::from_mins(1);
 
 text_enum! {
     #[schema(as = PeriodState)]
@@ -193,8 +195,14 @@ pub async fn find(app: &App, month: Month) -> Result<Period> {
 /// [`Error::PeriodNotReady`] with everything that is missing.
 pub async fn close(app: &App, maker: StaffMember, month: Month, accepts: Vec<Uuid>) -> Result<Period> {
     let going_on = app.clone();
-    let work = async move { close_now(&going_on, &maker, month, &accepts).await };
+    let work = async move { in_whole_time(close_now(&going_on, &maker, month, &accepts)).await };
     app.in_hand.spawn(work.in_current_span()).await.map_err(Error::internal)?
+}
+
+/// Nobody waits for it any more, so a connection that falls silent would be kept for ever.
+async fn in_whole_time(work: impl Future<Output = Result<Period>>) -> Result<Period> {
+    let whole = CLOSING_MAX + FREEING_MAX + SAYING_MAX;
+    timeout(whole, work).await.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)))
 }
 
 async fn close_now(app: &App, maker: &StaffMember, month: Month, accepts: &[Uuid]) -> Result<Period> {
@@ -225,7 +233,7 @@ async fn close_now(app: &App, maker: &StaffMember, month: Month, accepts: &[Uuid
 /// [`Error::PeriodNotReady`] when the pack would be another one by now.
 pub async fn approve(app: &App, checker: StaffMember, month: Month, seen: SubjectHash) -> Result<Period> {
     let going_on = app.clone();
-    let work = async move { approve_now(&going_on, &checker, month, seen).await };
+    let work = async move { in_whole_time(approve_now(&going_on, &checker, month, seen)).await };
     app.in_hand.spawn(work.in_current_span()).await.map_err(Error::internal)?
 }
 

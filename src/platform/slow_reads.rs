@@ -17,6 +17,8 @@ use crate::platform::shares::{Place, Shares};
 
 /// How long a request waits for its turn: others have had theirs by then, unless there are too many.
 pub const WAIT: Duration = Duration::from_secs(3);
+/// Of a page: its statements have deadlines of their own, and a connection that falls silent between them gives its turn back.
+const READ_MAX: Duration = Duration::from_mins(1);
 /// A caller has a quarter of the turns.
 const CALLERS_PART: usize = 4;
 
@@ -92,7 +94,7 @@ impl SlowReads {
         };
         let turn = timeout(wait, turn).await.ok().flatten();
         let _turn = turn.ok_or(Error::TurnedAway("as many files and streams are read as may be"))?;
-        read.await
+        timeout(READ_MAX, read).await.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)))
     }
 }
 

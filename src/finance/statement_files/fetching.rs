@@ -124,7 +124,10 @@ async fn look(app: &App, request: &Claimed, id: Uuid) -> Result<&'static str> {
     let statement = app.revio.statement(id).await?;
     let now = app.clock.now();
     match (statement.status, statement.download_url) {
-        (StatementStatus::Success, Some(address)) => take(app, request, (id, &address)).await,
+        // What is fetched is judged by its columns: a word that is not known, with an address, is one more for that it is made.
+        (StatementStatus::Success | StatementStatus::Unknown(_), Some(address)) => {
+            take(app, request, (id, &address)).await
+        }
         (StatementStatus::Failed(_), _) => {
             store::forget(&app.db, request.id).await?;
             Err(Error::Unusable("Revio could not make the statement".into()))

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | a row | a correction of its customer that takes the wallet by what differs to what Revio says |
 //! | a row, Revio's account, the bank's | a journal that moves that account by what differs, in the direction that mends it, and stands on no other line |
+//! | a row | a journal that takes from Revio's account, if what proves it names the row: what Revio says goes back of the row is not taken besides |
 //! | anything | is completed, of the break's currency and sum, not what the break is about, and has ended no other break |
 
 mod store;
@@ -18,6 +19,7 @@ use crate::app::App;
 use crate::finance::reconciliation::found::{Found, ReconciliationLeg};
 use crate::money::adjustments::{self, Adjustment};
 use crate::money::journals::{self, Journal};
+use crate::money::provider_objects;
 use crate::money::transactions::{self, Direction, Transaction};
 use crate::platform::error::{Error, Result};
 
@@ -27,22 +29,37 @@ pub(super) struct Named {
     pub(super) journal: Option<Journal>,
     correction: Option<Adjustment>,
     row: Option<Transaction>,
+    /// Whether what proves the journal names the row, or an object of Revio's that is of it.
+    names_row: bool,
 }
 
 impl Named {
     pub(super) async fn read(app: &App, id: Uuid, resolution: &Resolution) -> Result<Self> {
-        let mut named = Self { journal: None, correction: None, row: None };
+        let mut named = Self { journal: None, correction: None, row: None, names_row: false };
         if let Some(journal) = resolution.journal_id {
             named.journal = if_there(journals::find(app, journal).await)?;
         }
         if let Some(correction) = resolution.adjustment_id {
             named.correction = if_there(adjustments::find(app, correction).await)?;
         }
-        if let Some(row) = super::find(app, id).await?.transaction_id {
+        let known = super::find(app, id).await?;
+        if let Some(row) = known.transaction_id {
             named.row = if_there(transactions::find(app, row).await)?;
+        }
+        if let (Some(journal), Some(row)) = (&named.journal, &named.row) {
+            named.names_row = names_row(app, journal, row, known.provider_id).await?;
         }
         Ok(named)
     }
+}
+
+async fn names_row(app: &App, journal: &Journal, row: &Transaction, object: Option<Uuid>) -> Result<bool> {
+    let Ok(named) = journal.evidence.reference.trim().parse::<Uuid>() else { return Ok(false) };
+    if [Some(row.id), row.provider.id, object].contains(&Some(named)) {
+        return Ok(true);
+    }
+    let Some(purchase) = row.provider.id else { return Ok(false) };
+    Ok(provider_objects::payments_of(app, purchase).await?.iter().any(|payment| payment.id == named))
 }
 
 fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
@@ -82,6 +99,15 @@ pub(super) async fn require(
     }
     if store::is_named(&mut *tx, *journal_id, *adjustment_id).await? {
         return wrong("has ended another break, or adjustment_id has");
+    }
+    if let (Some(journal), Some(_)) = (&named.journal, &named.row) {
+        let takes = journal.change_of(AccountCode::ProviderBalance) < 0;
+        // It will stand for what goes back of the row (`journals::settle`), which two people have approved of no other.
+        if takes && known.kind != BreakType::FeeProvider && !named.names_row {
+            return wrong(
+                "must have the row's id, or Revio's, as the reference of its evidence; any other takes two people: accepted",
+            );
+        }
     }
     match (&named.journal, &named.correction) {
         (Some(journal), _) if known.is_about_money() => require_journal(tx, known, journal, named.row.as_ref()).await,
