@@ -213,7 +213,7 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Re
     }
     let now = app.clock.now();
     let source = (app.clock.row_id(), 0);
-    let event = Event::new(EventType::WebhookTest, source, now, TestEventData { endpoint_id: id })?;
+    let event = Event::new(EventType::WebhookTest, source, None, now, TestEventData { endpoint_id: id })?;
     let mut tx = app.db.begin().await?;
     store::insert_event(&mut *tx, &event, now).await?;
     deliveries::insert(app, &mut tx, delivery, (event.id, id)).await?;
@@ -222,8 +222,8 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Re
     Ok(())
 }
 
-/// Forgets what was told of a customer's transactions, for an erasure. What is made anew of a move of the last minutes has nothing in it
-/// that must go.
+/// Forgets what was told of a customer, of transactions and of all else, for an erasure. What comes after it (that the person is erased, a move
+/// of the last minutes once more) has nothing in it that must go.
 pub async fn forget_transactions_of(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
     Ok(store::delete_events_about(tx, user_id).await?)
 }

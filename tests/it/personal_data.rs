@@ -1,6 +1,7 @@
 //! What is kept for how long, what a person is told of all that we hold, and how somebody is erased.
 
 mod debts;
+mod told;
 
 use chrono::TimeDelta;
 use octoco::identity::rotation::{self, Cursor};
@@ -19,7 +20,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Answer, Customer, PASSWORD, TestApp, answer};
-use crate::{exports, outgoing, overtaken};
+use crate::{exports, overtaken};
 
 const NUMBER: &str = "62001234567";
 
@@ -385,31 +386,6 @@ async fn nobody_is_erased_of_whom_an_event_is_a_dead_letter(db: PgPool) {
     set("dismissed").await;
     assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
     assert_eq!(erase(&t, &two, customer.id).await.status, StatusCode::OK);
-    t.finish().await;
-}
-
-#[sqlx::test]
-async fn what_webhooks_of_ours_told_of_somebody_goes_with_the_person(db: PgPool) {
-    let t = TestApp::new(db.clone()).await;
-    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
-    let types = ["transaction.completed", "balance.updated"];
-    outgoing::endpoint(&t, &one, "https://hooks.example.com/", &types).await;
-    t.advance(TimeDelta::seconds(1));
-    let ((customer, _), other) = (emptied(&t).await, t.customer_with(3_000).await);
-    outgoing::make(&t).await;
-    let told = async |whom: Uuid| -> (i64, i64) {
-        let counted = "select count(distinct e.id), count(d.id)
-                         from outgoing_events e join transactions t on t.id = e.source_id
-                         left join outgoing_deliveries d on d.event_id = e.id where t.user_id = $1";
-        sqlx::query_as(counted).bind(whom).fetch_one(&db).await.expect("PostgreSQL answers")
-    };
-    assert_eq!((told(customer.id).await, told(other.id).await), ((2, 2), (1, 1)));
-    let system = octoco::identity::audit::Actor::system();
-    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
-    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
-    assert_eq!(erase(&t, &two, customer.id).await.status, StatusCode::OK);
-    assert_eq!((told(customer.id).await, told(other.id).await), ((0, 0), (1, 1)));
-    t.drive().await;
     t.finish().await;
 }
 

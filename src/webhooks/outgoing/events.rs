@@ -104,6 +104,8 @@ pub(super) struct Event {
     pub(super) body: String,
     pub(super) source_id: Uuid,
     pub(super) ordinal: i32,
+    /// Whom it is about, as `data` says: by this it is found again.
+    pub(super) customer_id: Option<Uuid>,
     pub(super) occurred_at: DateTime,
 }
 
@@ -112,13 +114,14 @@ impl Event {
     pub(super) fn new<T: Serialize>(
         kind: EventType,
         (source_id, ordinal): (Uuid, i32),
+        customer_id: Option<Uuid>,
         occurred_at: DateTime,
         data: T,
     ) -> Result<Self> {
         let id = event_id(occurred_at, source_id, ordinal);
         let message = Message { id, kind, created_at: occurred_at, data };
         let body = serde_json::to_string(&message).map_err(Error::internal)?;
-        Ok(Self { id, kind, body, source_id, ordinal, occurred_at })
+        Ok(Self { id, kind, body, source_id, ordinal, customer_id, occurred_at })
     }
 }
 

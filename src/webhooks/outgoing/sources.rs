@@ -106,7 +106,8 @@ impl Reading<'_> {
             let state = State::parse(&moved.moved_to).ok_or_else(unknown)?;
             let kind = EventType::of_state(state.name()).ok_or_else(unknown)?;
             let source = (row.id, i32::try_from(moved.number).map_err(Error::internal)?);
-            made.push(Event::new(kind, source, moved.moved_at, events::of_transaction(row, state, moved.moved_at))?);
+            let data = events::of_transaction(row, state, moved.moved_at);
+            made.push(Event::new(kind, source, Some(data.customer_id), moved.moved_at, data)?);
         }
         self.store(db, &made).await?;
         Ok(end)
@@ -118,8 +119,9 @@ impl Reading<'_> {
         }
         let rows = store::new_customers(&mut *db, from, BATCH).await?;
         let end = full(rows.len()).then(|| rows.last().map(|row| row.1)).flatten();
-        let event =
-            |(id, at)| Event::new(EventType::CustomerCreated, (id, 0), at, CustomerEventData { customer_id: id });
+        let event = |(id, at)| {
+            Event::new(EventType::CustomerCreated, (id, 0), Some(id), at, CustomerEventData { customer_id: id })
+        };
         let made: Vec<Event> = rows.into_iter().map(event).collect::<Result<_>>()?;
         self.store(db, &made).await?;
         Ok(end)
@@ -147,7 +149,7 @@ impl Reading<'_> {
             let ordinal = i32::from(row.state.as_deref() == Some("lifted"));
             let source = (row.call_id.unwrap_or(row.entry_id), ordinal);
             if self.wants(kind) && row.at >= self.since {
-                made.push(Event::new(kind, source, row.at, CustomerEventData { customer_id })?);
+                made.push(Event::new(kind, source, Some(customer_id), row.at, CustomerEventData { customer_id })?);
             }
         }
         self.store(db, &made).await?;
@@ -208,7 +210,7 @@ fn of_balance(currency: Currency, row: &store::Balance) -> Result<Event> {
     let balance = events::of_balance(currency, credits, debits, row.timestamp);
     let at = DateTime::from_timestamp_micros(row.timestamp / 1000).unwrap_or(DateTime::UNIX_EPOCH);
     let data = BalanceEventData { customer_id: row.customer_id, balance };
-    Event::new(EventType::BalanceUpdated, (row.id, row.side), at, data)
+    Event::new(EventType::BalanceUpdated, (row.id, row.side), Some(row.customer_id), at, data)
 }
 
 fn full(rows: usize) -> bool {

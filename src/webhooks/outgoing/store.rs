@@ -150,23 +150,27 @@ pub(super) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bo
 
 pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: DateTime) -> sqlx::Result<()> {
     let query = sqlx::query!(
-        "insert into outgoing_events (id, type, body, source_id, ordinal, occurred_at, made_at) values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into outgoing_events (id, type, body, source_id, ordinal, customer_id, occurred_at, made_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         event.id,
         event.kind.name(),
         event.body,
         event.source_id,
         event.ordinal,
+        event.customer_id,
         event.occurred_at,
         now
     );
     query.execute(db).await.map(drop)
 }
 
-/// What was told, or is to be, of a customer's transactions, with the deliveries; their endpoints first (`deliveries::lock_endpoint`).
+/// What was told, or is to be, of a customer, with the deliveries; their endpoints first (`deliveries::lock_endpoint`). Whom something is
+/// about that a process of the release before made, while this one came in, stands in its body alone.
 pub(super) async fn delete_events_about(db: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from outgoing_endpoints order by id for no key update").execute(&mut *db).await?;
     let query = sqlx::query!(
-        "delete from outgoing_events where source_id in (select id from transactions where user_id = $1)",
+        "delete from outgoing_events
+          where customer_id = $1 or customer_id is null and (body::jsonb #>> '{data,customer_id}')::uuid = $1",
         user_id
     );
     query.execute(db).await.map(drop)

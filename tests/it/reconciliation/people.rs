@@ -331,6 +331,39 @@ async fn what_a_journal_that_ended_a_break_has_booked_of_a_row_is_not_booked_aga
     assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000), "the second");
 }
 
+/// Any journal of the sum would keep a chargeback from the customer who picked the sum.
+#[sqlx::test]
+async fn a_journal_stands_for_what_goes_back_of_a_row_only_where_its_evidence_names_the_row(db: PgPool) {
+    let (t, _) = with_a_break(db).await;
+    let staff = company(&t).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 4_000, "d").await;
+    t.pay(&deposit).await;
+    let purchase = t.purchase_of(deposit.id());
+    for (key, reference, named) in
+        [("any", "INVOICE-7".to_owned(), false), ("row", deposit.id().to_string(), true), ("object", purchase.to_string().to_uppercase(), true)]
+    {
+        let mut asked = with(entry("provider_invoice", 4_000), json!({"account": "provider_balance"}));
+        asked["evidence"]["reference"] = json!(reference);
+        let journal = booked(&t, &staff.maker, &staff.checker, asked, key).await;
+        assert_eq!(journal.body["state"], "completed", "{}", journal.body);
+        let path = planted(&t, ("missing_on_statement", Some(4_000), None, None)).await;
+        let of = path.rsplit('/').next().and_then(|id| id.parse::<Uuid>().ok()).expect("an id");
+        let about = sqlx::query("update breaks set transaction_id = $2 where id = $1").bind(of).bind(deposit.id());
+        about.execute(&t.app.db).await.expect("the break is about the deposit");
+        let body = json!({"code": "booked", "note": "gone", "journal_id": journal.id()});
+        let done = post(&t, &staff.maker, &format!("{path}/resolve"), Some(body)).await;
+        if named {
+            assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
+        } else {
+            assert_eq!((done.code(), &done.body["errors"][0]["field"]), ("invalid_request", &json!("journal_id")));
+        }
+    }
+    let stands = "select count(*) from journals where settles_id = $1";
+    let stands: i64 = sqlx::query_scalar(stands).bind(deposit.id()).fetch_one(&t.app.db).await.expect("counted");
+    assert_eq!(stands, 2);
+}
+
 /// What Revio keeps is booked beside the row: a refund of as much is a refund.
 #[sqlx::test]
 async fn a_journal_of_a_fee_stops_nothing_of_its_row(db: PgPool) {

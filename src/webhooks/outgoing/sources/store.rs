@@ -207,24 +207,27 @@ pub(super) async fn balances(
 }
 
 /// The ids of those that were not there.
+#[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
 pub(super) async fn insert_events(db: impl PgExecutor<'_>, events: &[Event], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
     let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
     let kinds: Vec<String> = events.iter().map(|event| event.kind.name().to_owned()).collect();
     let bodies: Vec<String> = events.iter().map(|event| event.body.clone()).collect();
     let sources: Vec<Uuid> = events.iter().map(|event| event.source_id).collect();
     let ordinals: Vec<i32> = events.iter().map(|event| event.ordinal).collect();
+    let customers: Vec<Option<Uuid>> = events.iter().map(|event| event.customer_id).collect();
     let times: Vec<DateTime> = events.iter().map(|event| event.occurred_at).collect();
     let query = sqlx::query_scalar!(
-        "insert into outgoing_events (id, type, body, source_id, ordinal, occurred_at, made_at)
-         select e.id, e.type, e.body, e.source_id, e.ordinal, e.occurred_at, $7
-           from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::int[], $6::timestamptz[])
-                e (id, type, body, source_id, ordinal, occurred_at)
+        "insert into outgoing_events (id, type, body, source_id, ordinal, customer_id, occurred_at, made_at)
+         select e.id, e.type, e.body, e.source_id, e.ordinal, e.customer_id, e.occurred_at, $8
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::timestamptz[])
+                e (id, type, body, source_id, ordinal, customer_id, occurred_at)
          on conflict do nothing returning id",
         &ids,
         &kinds,
         &bodies,
         &sources,
         &ordinals,
+        &customers as &[Option<Uuid>],
         &times,
         now
     );
