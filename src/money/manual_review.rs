@@ -43,43 +43,42 @@ const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
     let recorded = async |leg| app.ledger.has(TransferId::of(row.id, leg)).await;
-    let is_recent = row.held_at.is_none_or(|held_at| app.clock.now() - held_at < SETTLED_AFTER);
+    let is_recent = row.held.as_ref().is_none_or(|held| app.clock.now() - held.at < SETTLED_AFTER);
     Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
         // Revio has not heard of it, so nobody paid; unless the row has forgotten that.
         (Kind::Deposit, State::Initiated) => recorded(Leg::Main).await? || recorded(Leg::Unmatched).await?,
         // The steps that failed may have been those that book it, a moment ago.
-        (Kind::Deposit, _) if row.held_code == Some(Hold::GaveUp) => {
+        (Kind::Deposit, _) if row.is_held_for(&[Hold::GaveUp]) => {
             is_recent
                 || recorded(Leg::Main).await?
                 || recorded(Leg::Unmatched).await?
                 || suspense::noted(app, row.id).await?.is_some()
         }
-        (Kind::Withdrawal, State::Failed | State::Cancelled) if row.held_code == Some(Hold::GaveUp) => {
+        (Kind::Withdrawal, State::Failed | State::Cancelled) if row.is_held_for(&[Hold::GaveUp]) => {
             is_recent || receivables::is_collected(app, row, CollectLegs::LATE).await?
         }
         (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => false,
         (Kind::Adjustment, State::Initiated) => {
-            let was_stopped = matches!(row.held_code, Some(Hold::NotApproved | Hold::PaidTwice));
-            !was_stopped || recorded(Leg::Main).await?
+            !row.is_held_for(&[Hold::NotApproved, Hold::PaidTwice]) || recorded(Leg::Main).await?
         }
         // One that waits for its approval was booked in a database that was lost, or not at all.
         (Kind::Adjustment, _) => recorded(Leg::Main).await?,
         // What could not be taken, or put back where somebody has it already, is settled by a correction.
         (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, State::Initiated)
-            if matches!(row.held_code, Some(Hold::PaidTwice | Hold::Contradiction)) =>
+            if row.is_held_for(&[Hold::PaidTwice, Hold::Contradiction]) =>
         {
             recorded(Leg::Main).await?
         }
         (Kind::ChargebackReversal, State::Failed) => {
-            row.held_code != Some(Hold::PaidTwice) || recorded(Leg::Return).await?
+            !row.is_held_for(&[Hold::PaidTwice]) || recorded(Leg::Return).await?
         }
         // The ledger has put it back, and its item had no room for it.
-        (Kind::Refund | Kind::Chargeback, State::Failed) if row.held_code == Some(Hold::Contradiction) => {
+        (Kind::Refund | Kind::Chargeback, State::Failed) if row.is_held_for(&[Hold::Contradiction]) => {
             !recorded(Leg::Return).await?
         }
         // Nor is what comes back of a debt that was given up the customer's: people book it.
-        (Kind::Refund | Kind::Chargeback, State::Failed) if row.held_code == Some(Hold::PaidTwice) => {
+        (Kind::Refund | Kind::Chargeback, State::Failed) if row.is_held_for(&[Hold::PaidTwice]) => {
             recorded(Leg::Return).await?
         }
         // One whose money is in suspense is booked, and nothing more will be.
@@ -117,18 +116,19 @@ pub async fn resolve(app: &App, review: &Review, id: Uuid) -> Result<Transaction
 
 async fn held(app: &App, id: Uuid) -> Result<Transaction> {
     let row = transactions::find(app, id).await?;
-    if row.held_reason.is_some() { Ok(row) } else { Err(Error::NotFound("held transaction")) }
+    if row.held.is_some() { Ok(row) } else { Err(Error::NotFound("held transaction")) }
 }
 
 fn entry(actor: &Actor, action: &'static str, row: &Transaction, note: &str) -> Entry {
+    let reason = row.held.as_ref().map(|held| &held.reason);
     Entry::of(actor, action, "transaction", row.id)
-        .change(json!({"held_reason": row.held_reason, "state": row.state.name()}), json!({"note": note}))
+        .change(json!({"held_reason": reason, "state": row.state.name()}), json!({"note": note}))
 }
 
 /// The row goes on as if nothing had failed yet.
 pub async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
     let mut tx = app.db.begin().await?;
-    let resumed = transactions::end_hold(app, &mut *tx, row, Some(app.clock.now())).await?;
+    let resumed = transactions::resume(app, &mut *tx, row, app.clock.now()).await?;
     audit::record(app, &mut *tx, entry(actor, "transaction.retried", row, note)).await?;
     tx.commit().await?;
     app.notifier.wake();
@@ -147,7 +147,7 @@ async fn dismiss(app: &App, review: &Review, row: &Transaction) -> Result<Transa
     let due = if row.kind == Kind::Deposit && row.provider.id.is_some() { Due::Now } else { Due::Never };
     let to = Move::to(end, due).because(FailureReason::ClosedByReview);
     let mut tx = app.db.begin().await?;
-    let mut closed = transactions::end_hold(app, &mut *tx, row, None).await?;
+    let mut closed = transactions::close_hold(app, &mut *tx, row).await?;
     if end != row.state {
         closed = transactions::advance_within(app, &mut *tx, &closed, &to).await?;
     }
@@ -181,7 +181,7 @@ async fn release(app: &App, review: &Review, row: Transaction) -> Result<Transac
         return Ok(row);
     }
     let to = Move::to(State::Reserved, Due::Now).because(FailureReason::ClosedByReview);
-    let freed = transactions::end_hold(app, &mut *tx, &row, Some(app.clock.now())).await?;
+    let freed = transactions::resume(app, &mut *tx, &row, app.clock.now()).await?;
     let freed = transactions::advance_within(app, &mut *tx, &freed, &to).await?;
     tx.commit().await?;
     transactions::announce(app, &row, &to);
@@ -203,7 +203,7 @@ pub async fn resolve_many(app: &App, review: &Review, rows: &[Uuid]) -> Result<R
     let mut done = Resolved { resolved: Vec::new(), awaiting: Vec::new(), refused: Vec::new() };
     for &row in rows {
         match resolve(app, review, row).await {
-            Ok(held) if held.held_reason.is_some() => done.awaiting.push(row),
+            Ok(now) if now.held.is_some() => done.awaiting.push(row),
             Ok(_) => done.resolved.push(row),
             Err(error @ Error::Unavailable(_)) => return Err(error),
             Err(error) => done.refused.push((row, error)),

@@ -337,8 +337,7 @@ pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
 
 /// Revio says a word that nobody knows: asked again for a while, then a person must look, within an hour.
 pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, word: &str) -> Result<Transaction> {
-    let rests = row.due_at.is_none() && row.held_reason.is_none();
-    if rests || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
+    if row.is_at_rest() || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
         let word: String = word.chars().take(WORD_CHARS_MAX).collect();
         return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
     }

@@ -36,7 +36,7 @@ use crate::platform::batcher::LockWait;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
-pub use holds::{HeldFilter, end_hold, end_hold_of, hold, list_held};
+pub use holds::{HeldFilter, close_hold, end_hold_of, hold, list_held, resume};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, OlderSiblings, Row};
 use transaction::Condition;
@@ -44,7 +44,7 @@ use writes::{Advance, Advances, Deferral, Deferrals, Insert, Inserts, Repeatable
 
 pub use states::{Direction, FailureReason, Hold, Kind, Outcome, ShownState, State, shown_state};
 pub use transaction::{
-    Approved, Child, Destination, Due, LostWithdrawal, Move, NewTransaction, Provider, RequestMark, Reversed,
+    Approved, Child, Destination, Due, Held, LostWithdrawal, Move, NewTransaction, Provider, RequestMark, Reversed,
     Transaction,
 };
 

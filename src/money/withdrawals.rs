@@ -310,11 +310,10 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
         // Nobody is its owner. The row is taken first, so that nobody resumes it while it is released; a call that may still be on its way is
         // waited for.
         (State::Submitting, status)
-            if matches!(withdrawal.held_code, Some(Hold::Undecided | Hold::GaveUp))
-                && *status != PayoutStatus::Initialized =>
+            if withdrawal.is_held_for(&[Hold::Undecided, Hold::GaveUp]) && *status != PayoutStatus::Initialized =>
         {
             let due_at = app.clock.now() + queue::LEASE;
-            let taken = transactions::end_hold(app, &app.db, withdrawal, Some(due_at)).await?;
+            let taken = transactions::resume(app, &app.db, withdrawal, due_at).await?;
             outcomes::apply(app, &taken, payout).await?
         }
         (State::Completed | State::Failed | State::Cancelled, _) => {

@@ -293,7 +293,7 @@ async fn what_the_ledger_has_of_a_row_is_not_stopped(db: PgPool) {
     t.advance(TimeDelta::minutes(30));
     t.drive().await;
     let row = transactions::find(&t.app, deposit.id()).await.expect("there");
-    assert_eq!((row.state.name(), row.held_code), ("completed", None));
+    assert_eq!((row.state.name(), row.held.map(|held| held.code)), ("completed", None));
     assert_eq!((held(&t).await, t.balance(&customer).await), (vec![correction], (5_000, 0, 5_000)));
 }
 

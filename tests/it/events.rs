@@ -152,7 +152,7 @@ async fn a_hold_its_end_and_a_refund_are_told_although_the_row_does_not_move(db:
     let row = transactions::find(&t.app, deposit.id()).await.expect("it is there");
     let held = transactions::hold(&t.app, &row, Hold::GaveUp, "for the test").await.expect("it can be held");
     stream.hears("transaction.updated", |row| row["state"] == "under_review").await;
-    transactions::end_hold(&t.app, &t.app.db, &held, Some(t.app.clock.now())).await.expect("it can go on");
+    transactions::resume(&t.app, &t.app.db, &held, t.app.clock.now()).await.expect("it can go on");
     stream.hears("transaction.updated", |row| row["state"] == "awaiting_payment").await;
     t.pay(&deposit).await;
     stream.hears("transaction.updated", |row| row["state"] == "completed").await;

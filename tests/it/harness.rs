@@ -336,7 +336,7 @@ impl TestApp {
     }
 
     pub(crate) async fn held_reason(&self, id: Uuid) -> Option<String> {
-        octoco::money::transactions::find(&self.app, id).await.expect("the row is there").held_reason
+        octoco::money::transactions::find(&self.app, id).await.expect("the row is there").held.map(|held| held.reason)
     }
 
     /// Unfreezes or reopens a customer, as what two people agreed on does.

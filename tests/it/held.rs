@@ -74,22 +74,22 @@ async fn what_is_found_besides_is_said_once_and_what_was_closed_stays_so(db: PgP
     let customer = t.customer().await;
     let hold = async |id: Uuid, code: Hold, reason: &str| {
         let row = transactions::find(&t.app, id).await.expect("there");
-        let held = transactions::hold(&t.app, &row, code, reason).await.expect("held");
-        (held.held_code, held.held_reason.unwrap_or_default())
+        let held = transactions::hold(&t.app, &row, code, reason).await.expect("held").held;
+        held.map(|held| (held.code, held.reason))
     };
     let deposit = t.deposit(&customer, 500, "d").await.id();
     hold(deposit, Hold::Contradiction, "one").await;
-    let both = (Some(Hold::Contradiction), "one | two".to_owned());
+    let both = Some((Hold::Contradiction, "one | two".to_owned()));
     for _ in 0..2 {
         assert_eq!(hold(deposit, Hold::PaidTwice, "two").await, both, "once");
     }
     assert_eq!(hold(deposit, Hold::Unexplained, "three").await, both, "that lacks a word");
     let row = transactions::find(&t.app, deposit).await.expect("there");
-    transactions::end_hold(&t.app, &t.app.db, &row, None).await.expect("closed");
-    assert_eq!(hold(deposit, Hold::PaidTwice, "two").await.0, None, "a person has closed it");
+    transactions::close_hold(&t.app, &t.app.db, &row).await.expect("closed");
+    assert_eq!(hold(deposit, Hold::PaidTwice, "two").await, None, "a person has closed it");
     let frozen = t.deposit(&customer, 500, "f").await.id();
     hold(frozen, Hold::Frozen, "frozen").await;
-    assert_eq!(hold(frozen, Hold::PaidTwice, "two").await, (Some(Hold::PaidTwice), "frozen | two".to_owned()));
+    assert_eq!(hold(frozen, Hold::PaidTwice, "two").await, Some((Hold::PaidTwice, "frozen | two".to_owned())));
 }
 
 /// Its payer may still have the link; and what Revio does not say of it then is no reason to look once more.

@@ -60,7 +60,7 @@ const STAFF: &[Column] = &[
     ("user_id", |entry, _| Cell::Id(entry.row.user_id)),
     ("provider_id", |entry, _| id(entry.row.provider.id)),
     ("provider_status", |entry, _| text(entry.row.provider.status.as_ref())),
-    ("held_reason", |entry, _| text(entry.row.held_reason.as_ref())),
+    ("held_reason", |entry, _| text(entry.row.held.as_ref().map(|held| &held.reason))),
 ];
 const BOOKED: &[Column] = &[
     ("fee", |entry, _| integer(entry.booked.fee)),

@@ -126,7 +126,7 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
 }
 
 fn is_held_for_a_person(row: &Transaction) -> bool {
-    row.held_code.is_some_and(|code| !Hold::LACKS_A_WORD.contains(&code))
+    row.held.as_ref().is_some_and(|held| !Hold::LACKS_A_WORD.contains(&held.code))
 }
 
 async fn add_up<'a>(
@@ -206,8 +206,7 @@ pub(super) async fn ask_again(
     wrong: &str,
 ) -> Result<Transaction> {
     // What is at rest is not looked at again by itself.
-    let rests = deposit.due_at.is_none() && deposit.held_reason.is_none();
-    if rests || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
+    if deposit.is_at_rest() || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
         return transactions::hold(app, deposit, Hold::Unexplained, wrong).await;
     }
     transactions::defer(app, deposit, LOOK_AGAIN).await

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! hold ─> held ─┬─> end_hold_of   what it waited for has come: it goes on by itself
-//!               ├─> end_hold      it goes on, or a person closes it (`manual_review`); what was closed is not held again for the same
+//!               ├─> resume        it goes on, as a person says (`manual_review`), or because it has its last word
+//!               ├─> close_hold    a person closes it; what was closed is not held again for the same
 //!               └─> advance       the row came to its end all the same: a hold that only lacked a word ends with it
 //! ```
 
@@ -11,7 +12,7 @@ mod store;
 use chrono::TimeDelta;
 use sqlx::PgExecutor;
 
-use super::{Hold, Transaction};
+use super::{Held, Hold, Transaction};
 use crate::app::App;
 use crate::money::transactions;
 use crate::platform::clock::DateTime;
@@ -28,13 +29,14 @@ const ALSO: &str = " | ";
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<Transaction> {
     let lacks_a_word = |code| Hold::LACKS_A_WORD.contains(&code);
-    let said = row.held_reason.as_deref().unwrap_or_default();
-    match row.held_code {
+    match &row.held {
         None => put_on_hold(app, row, code, reason).await?,
-        Some(held) if held != code && lacks_a_word(held) => put_on_hold(app, row, code, reason).await?,
-        Some(held) if !lacks_a_word(held) && !lacks_a_word(code) && may_be_added(said, reason) => {
+        Some(held) if held.code != code && lacks_a_word(held.code) => put_on_hold(app, row, code, reason).await?,
+        Some(Held { code: held, reason: said, .. })
+            if !lacks_a_word(*held) && !lacks_a_word(code) && may_be_added(said, reason) =>
+        {
             // What ends with a freeze ends by itself, and this does not.
-            let code = if held == Hold::Frozen { code } else { held };
+            let code = if *held == Hold::Frozen { code } else { *held };
             put_on_hold(app, row, code, &format!("{said}{ALSO}{reason}")).await?;
         }
         Some(_) => return Ok(row.clone()),
@@ -63,25 +65,21 @@ pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason
 
 /// What these holds waited for has come: the row goes on after `pause`. A hold for anything else stays.
 pub async fn end_hold_of(app: &App, row: &Transaction, codes: &[Hold], pause: TimeDelta) -> Result<Transaction> {
-    let waits = row.held_code.is_some_and(|code| codes.contains(&code));
     let now = app.clock.now();
-    if waits && store::end_hold_of(&app.db, row, codes, now, now + pause).await? {
+    if row.is_held_for(codes) && store::end_hold_of(&app.db, row, codes, now, now + pause).await? {
         return transactions::find(app, row.id).await;
     }
     Ok(row.clone())
 }
 
-/// Ends a hold: the row goes on at `due_at`; without one a person has closed it, and the same reason does not hold it again.
-///
-/// # Errors
-/// [`Error::StaleState`] when it is not held any more as it was read.
-pub async fn end_hold(
-    app: &App,
-    db: impl PgExecutor<'_>,
-    held: &Transaction,
-    due_at: Option<DateTime>,
-) -> Result<Transaction> {
-    store::end_hold(db, held, app.clock.now(), due_at).await?.ok_or(Error::StaleState)?.try_into()
+/// Ends a hold: the row goes on at `due_at`. [`Error::StaleState`] when it is not held any more as it was read.
+pub async fn resume(app: &App, db: impl PgExecutor<'_>, held: &Transaction, due_at: DateTime) -> Result<Transaction> {
+    store::end_hold(db, held, app.clock.now(), Some(due_at)).await?.ok_or(Error::StaleState)?.try_into()
+}
+
+/// The same where a person has closed it: nothing is due, and the same reason does not hold the row again.
+pub async fn close_hold(app: &App, db: impl PgExecutor<'_>, held: &Transaction) -> Result<Transaction> {
+    store::end_hold(db, held, app.clock.now(), None).await?.ok_or(Error::StaleState)?.try_into()
 }
 
 /// Held rows, newest first.

@@ -144,7 +144,7 @@ impl FailureView {
 
 impl HoldView {
     pub fn of(row: &Transaction) -> Option<Self> {
-        row.held_code.map(|code| Self { code, message: reasons::hold(code.name()).staff })
+        row.held.as_ref().map(|held| Self { code: held.code, message: reasons::hold(held.code.name()).staff })
     }
 }
 
@@ -154,9 +154,9 @@ impl From<Transaction> for StaffTransactionView {
             user_id: row.user_id,
             provider_id: row.provider.id,
             provider_status: row.provider.status.clone(),
-            held_code: row.held_code,
-            held_reason: row.held_reason.clone(),
-            held_at: row.held_at,
+            held_code: row.held.as_ref().map(|held| held.code),
+            held_reason: row.held.as_ref().map(|held| held.reason.clone()),
+            held_at: row.held.as_ref().map(|held| held.at),
             hold: HoldView::of(&row),
             transaction: TransactionView::for_staff(row),
         }
@@ -167,16 +167,14 @@ impl TransactionView {
     /// As it is, held or not.
     pub fn for_staff(row: Transaction) -> Self {
         let failure = row.failure_reason.map(FailureView::for_staff);
-        Self { failure, ..Self::from(Transaction { held_reason: None, held_code: None, ..row }) }
+        Self { failure, ..Self::from(Transaction { held: None, ..row }) }
     }
 }
 
 impl From<Transaction> for TransactionView {
     fn from(row: Transaction) -> Self {
-        let review = row.is_under_review().then(|| {
-            let code = row.held_code.unwrap_or(Hold::GaveUp);
-            ReviewView { message: reasons::hold(code.name()).customer }
-        });
+        let held = row.held.as_ref().filter(|_| row.is_under_review());
+        let review = held.map(|held| ReviewView { message: reasons::hold(held.code.name()).customer });
         Self {
             id: row.id,
             kind: row.kind,
@@ -184,7 +182,7 @@ impl From<Transaction> for TransactionView {
             state: row.shown_state(),
             amount: row.amount.minor(),
             currency: row.amount.currency().code(),
-            checkout_url: row.provider.checkout_url.filter(|_| row.held_reason.is_none()),
+            checkout_url: row.provider.checkout_url.filter(|_| row.held.is_none()),
             expires_at: row.provider.expires_at,
             bank_account_id: row.bank_account_id,
             destination: Some(row.destination.map(DestinationView::from)),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::metadata::Metadata;
 use super::states::{Direction, FailureReason, Hold, Kind, Outcome, State};
-use super::transaction::{Child, Destination, LostWithdrawal, Provider, Reversed, Transaction};
+use super::transaction::{Child, Destination, Held, LostWithdrawal, Provider, Reversed, Transaction};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, error::Error};
 
@@ -89,11 +89,16 @@ impl TryFrom<Row> for Transaction {
             if text.is_some() && !known { Err(unreadable(what)) } else { Ok(()) }
         };
         let failure_reason = row.failure_reason.as_deref().and_then(FailureReason::parse);
-        let held_code = row.held_code.as_deref().and_then(Hold::parse);
         let outcome = row.outcome.as_deref().and_then(Outcome::parse);
         word("failure_reason", row.failure_reason.as_deref(), failure_reason.is_some())?;
-        word("held_code", row.held_code.as_deref(), held_code.is_some())?;
         word("outcome", row.outcome.as_deref(), outcome.is_some())?;
+        let held = match (row.held_code.as_deref(), row.held_reason, row.held_at) {
+            (None, None, None) => None,
+            (Some(code), Some(reason), Some(at)) => {
+                Some(Held { code: Hold::parse(code).ok_or_else(|| unreadable("held_code"))?, reason, at })
+            }
+            _ => return Err(unreadable("held_code")),
+        };
         let own_direction = || row.direction.as_deref().and_then(Direction::parse);
         Ok(Self {
             id: row.id,
@@ -125,9 +130,7 @@ impl TryFrom<Row> for Transaction {
             reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
             repaid_minor: row.repaid_minor,
             owed_minor: row.owed_minor,
-            held_code,
-            held_reason: row.held_reason,
-            held_at: row.held_at,
+            held,
             dismissed_reason: row.dismissed_reason,
             due_at: row.due_at,
             attempts: row.attempts,

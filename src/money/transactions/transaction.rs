@@ -37,9 +37,7 @@ pub struct Transaction {
     pub repaid_minor: i64,
     /// The part of it that the wallet could not cover: the customer owes it.
     pub owed_minor: i64,
-    pub held_code: Option<Hold>,
-    pub held_reason: Option<String>,
-    pub held_at: Option<DateTime>,
+    pub held: Option<Held>,
     /// Of a hold that a person closed.
     pub dismissed_reason: Option<String>,
     pub due_at: Option<DateTime>,
@@ -49,6 +47,14 @@ pub struct Transaction {
     /// When it last moved. A hold, a deferral or a sum that was given back leaves it alone: ages and windows are counted from here.
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
+}
+
+/// Why a person must look at a row, in a code and in words, and since when.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub code: Hold,
+    pub reason: String,
+    pub at: DateTime,
 }
 
 /// What was shown of a withdrawal's bank account when the withdrawal was asked for.
@@ -82,6 +88,15 @@ impl Transaction {
         self.shown_state() == ShownState::UnderReview
     }
 
+    pub fn is_held_for(&self, codes: &[Hold]) -> bool {
+        self.held.as_ref().is_some_and(|held| codes.contains(&held.code))
+    }
+
+    /// Whether nobody looks at it again by himself.
+    pub fn is_at_rest(&self) -> bool {
+        self.due_at.is_none() && self.held.is_none()
+    }
+
     /// A correction that is only proposed is not: whoever knows of a debit beforehand empties the wallet.
     pub fn is_shown_to_owner(&self) -> bool {
         self.kind != Kind::Adjustment || self.state == State::Completed
@@ -92,7 +107,7 @@ impl Transaction {
     }
 
     pub fn shown_state(&self) -> ShownState {
-        shown_state(self.state, self.held_reason.is_some())
+        shown_state(self.state, self.held.is_some())
     }
 }
 
@@ -213,9 +228,7 @@ impl NewTransaction {
             reversed: Reversed { refunded_minor: 0, charged_back_minor: 0 },
             repaid_minor: 0,
             owed_minor: 0,
-            held_code: None,
-            held_reason: None,
-            held_at: None,
+            held: None,
             dismissed_reason: None,
             due_at: Some(lease.until),
             attempts: 0,

@@ -241,7 +241,7 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<U
     }
     let row = &undecided.withdrawal;
     // What is on hold is for `manual_review`.
-    let waits = row.state == State::AwaitingApproval && row.failure_reason.is_none() && row.held_reason.is_none();
+    let waits = row.state == State::AwaitingApproval && row.failure_reason.is_none() && row.held.is_none();
     let is_seen = undecided.seen.as_ref().is_some_and(|(_, hash)| *hash == decision.seen);
     if waits && is_seen { Ok(undecided) } else { Err(Error::StaleState) }
 }

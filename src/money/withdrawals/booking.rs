@@ -183,8 +183,8 @@ pub(super) async fn hold_paid_again(
         return Ok(None);
     }
     let reason = "Revio calls it paid again, and people have given it back meanwhile";
-    let held = transactions::hold(app, withdrawal, Hold::PaidTwice, reason).await?;
-    Ok(held.held_reason.is_some().then_some(held))
+    let row = transactions::hold(app, withdrawal, Hold::PaidTwice, reason).await?;
+    Ok(row.held.is_some().then_some(row))
 }
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.

@@ -61,7 +61,7 @@ fn is_under_way(withdrawal: &Transaction) -> bool {
 
 /// By the row's word and the ledger's: a row may have been in `submitting` before, or have forgotten it with an older database.
 async fn is_cancellable(app: &App, withdrawal: &Transaction) -> Result<bool> {
-    let waits_for_a_person = withdrawal.held_code.is_some_and(|code| code != Hold::Frozen);
+    let waits_for_a_person = withdrawal.held.as_ref().is_some_and(|held| held.code != Hold::Frozen);
     if !is_before_the_payout(withdrawal) || withdrawal.failure_reason.is_some() || waits_for_a_person {
         return Ok(false);
     }

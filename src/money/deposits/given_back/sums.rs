@@ -209,7 +209,7 @@ fn add(sum: &mut Reversed, kind: Kind, minor: i64) {
 
 /// One that is still held for what is in suspense of it was undone, and this process ended before that could leave.
 fn can_be_undone(row: &Transaction) -> bool {
-    let is_open = row.failure_reason.is_none() || row.held_code == Some(Hold::SetAside);
+    let is_open = row.failure_reason.is_none() || row.is_held_for(&[Hold::SetAside]);
     let is_standing = row.state == State::Completed || (row.state == State::Initiated && is_open);
     is_standing && matches!(row.kind, Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal)
 }

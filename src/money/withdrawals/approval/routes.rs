@@ -80,7 +80,7 @@ impl WithdrawalApprovalView {
                 branch_code: details.branch_code,
             }),
             payout_hash: hash.map(|hash| hash.hex()),
-            held_reason: withdrawal.held_reason.clone(),
+            held_reason: withdrawal.held.as_ref().map(|held| held.reason.clone()),
             outflow: withdrawal.outflow.minor(),
             approvals_needed: super::needed(app, &withdrawal),
             approvals: take_of(approvals, withdrawal.id),
