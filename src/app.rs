@@ -1,13 +1,12 @@
 //! What the service runs on, put together once by `main.rs` (and by each test) and handed to every part.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ops::Deref, sync::Arc, time::Instant};
 
 use ledger::Ledger;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::platform::error::{BoxError, Error, Result, Wrong};
@@ -71,11 +70,7 @@ pub struct Parts {
     pub crash: CrashPoints,
     pub metrics: Metrics,
     pub setbacks: Setbacks,
-    /// Whether the copy of the ledger was seen to be complete up to this process's start; before that it pays nothing.
-    pub ledger_checked: AtomicBool,
-    /// Whether it is known which rows an older PostgreSQL has lost. Not from when the background tasks begin until the copy was seen to be
-    /// complete; where the ledger is the older one it is, for the copy has more than that.
-    pub lost_rows_known: AtomicBool,
+    pub ledger_copy: watch::Sender<LedgerCopy>,
     /// How far the copy was when it was looked at.
     pub read_model_ends: Mutex<HashMap<ledger::Currency, Rising>>,
     pub started: Instant,
@@ -85,6 +80,17 @@ pub struct Parts {
     /// Callers who wait for news.
     pub waiting: Waiting,
     pub config: Config,
+}
+
+/// What this process has seen of the copy of the ledger, which knows what an older PostgreSQL has forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerCopy {
+    /// Not that it is complete; or that it has more than the ledger, which is the older one then: it pays nothing.
+    Unseen,
+    /// The same, and its background tasks are about to look: besides, they book no word of Revio's, for ten minutes.
+    Awaited,
+    /// It is complete up to the process's start.
+    Complete,
 }
 
 impl Deref for App {
@@ -108,7 +114,7 @@ impl App {
         let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await;
         let ledger = ledger.map_err(|error| format!("TIGERBEETLE_ADDRESSES, TIGERBEETLE_CLUSTER_ID: {error}"))?;
         let app = Self::assemble(config, db, ledger, clock, CrashPoints::default())?;
-        app.ledger_checked.store(false, Ordering::Release);
+        app.ledger_copy.send_replace(LedgerCopy::Unseen);
         Ok(app)
     }
 
@@ -160,8 +166,7 @@ impl App {
             crash,
             metrics,
             setbacks: Setbacks::default(),
-            ledger_checked: AtomicBool::new(true),
-            lost_rows_known: AtomicBool::new(true),
+            ledger_copy: watch::Sender::new(LedgerCopy::Complete),
             read_model_ends: Mutex::default(),
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),

@@ -16,12 +16,10 @@
 pub mod routes;
 mod store;
 
-use std::sync::atomic::Ordering;
-
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::app::App;
+use crate::app::{App, LedgerCopy};
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::transactions::{self, Hold};
 use crate::platform::batcher::LockWait;
@@ -40,12 +38,13 @@ pub async fn pays_nothing(app: &App) -> Result<bool> {
 
 /// Whether this process has seen that the copy of the ledger is complete: what an older PostgreSQL has forgotten is known, and counted.
 pub fn has_looked(app: &App) -> bool {
-    app.ledger_checked.load(Ordering::Acquire)
+    *app.ledger_copy.borrow() == LedgerCopy::Complete
 }
 
-/// Whether this process knows which rows an older PostgreSQL has lost; until then it books nothing of a row by a new word of Revio's.
+/// Whether this process knows which rows an older PostgreSQL has lost, or is not about to see it; until then it books nothing of a row by a
+/// new word of Revio's. Where the ledger is the older one it does: the copy has more than that.
 pub fn knows_lost_rows(app: &App) -> bool {
-    app.lost_rows_known.load(Ordering::Acquire)
+    *app.ledger_copy.borrow() != LedgerCopy::Awaited
 }
 
 /// Whether it was entered, and nobody has ended it.

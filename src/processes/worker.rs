@@ -4,7 +4,6 @@
 //! release (`footing.rs`) it claims nothing. On a stop it claims nothing more and finishes what it has in hand. A loop that ends for any other
 //! reason ends the process: the orchestrator starts a new one, and every row that was in hand comes due again.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -14,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, LedgerCopy};
 use crate::books::{personal_data, projector, slots};
 use crate::finance::reconciliation::{self, OtherLeg, ReconciliationLeg};
 use crate::finance::statement_files;
@@ -228,7 +227,9 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
         tracing::warn!("neither SMTP_URL nor MAIL_FOLDER is set: no mail goes out, and nobody can reset a password");
     }
     // Its steps are those that book what Revio tells: "ledger watch" looks first.
-    app.lost_rows_known.store(app.ledger_checked.load(Ordering::Acquire), Ordering::Release);
+    if !safe_mode::has_looked(app) {
+        app.ledger_copy.send_replace(LedgerCopy::Awaited);
+    }
     let mut tasks = JoinSet::new();
     for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
         let (app, stop) = (app.clone(), stop.clone());

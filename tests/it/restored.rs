@@ -12,6 +12,7 @@ use std::collections::HashSet;
 
 use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Currency, Leg, Recorded, TransferId};
+use octoco::app::LedgerCopy;
 use octoco::books::projector;
 use octoco::identity::audit::Actor;
 use octoco::money::{manual_review, transactions};
@@ -255,7 +256,7 @@ async fn a_ledger_that_is_older_than_its_copy_pays_nothing_and_the_copy_keeps_wh
                         || (select string_agg(timestamp::text, ';') from ledger_cursor))";
     let copy = async || -> String { sqlx::query_scalar(copy).fetch_one(&t.app.db).await.expect("a hash") };
     let before = copy().await;
-    t.app.lost_rows_known.store(false, std::sync::atomic::Ordering::Release);
+    t.app.ledger_copy.send_replace(LedgerCopy::Awaited);
     projector::watch(&t.app).await.expect("watched");
     let shown = t.get(&admin, "/v1/admin/safe-mode").await.body;
     let reason = shown["reason"].as_str().expect("a reason");

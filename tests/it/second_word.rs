@@ -1,8 +1,7 @@
 //! Revio's word on a payout, after it has said another one.
 
-use std::sync::atomic::Ordering;
-
 use chrono::TimeDelta;
+use octoco::app::LedgerCopy;
 use octoco::platform::permissions::Role;
 use reqwest::Method;
 use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
@@ -114,11 +113,11 @@ async fn a_refusal_that_comes_before_the_ledger_was_looked_at_ends_what_waits_fo
     t.advance(TimeDelta::days(15));
     t.drive().await;
     assert!(t.held_reason(withdrawal).await.is_some_and(|held| held.contains("still calls payout")));
-    t.app.ledger_checked.store(false, Ordering::Release);
+    t.app.ledger_copy.send_replace(LedgerCopy::Unseen);
     t.sim.settle_payout(t.payout_of(withdrawal), returned()).expect("pending");
     wait(&t, 2).await;
     assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
-    t.app.ledger_checked.store(true, Ordering::Release);
+    t.app.ledger_copy.send_replace(LedgerCopy::Complete);
     wait(&t, 2).await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
     t.finish().await;

@@ -3,8 +3,6 @@
 //! goes back. And nothing ever leaves the ledger, so where it has not the transfer at which its copy ends, the ledger is the older one:
 //! its balances have money that was paid out. The copy is then all that is left of what was lost, and nothing is taken out of it.
 
-use std::sync::atomic::Ordering;
-
 use chrono::TimeDelta;
 use ledger::{Currency, TransferCode};
 use sqlx::PgConnection;
@@ -12,7 +10,7 @@ use uuid::Uuid;
 
 use super::books::nanoseconds;
 use super::store::{self, TransferRow};
-use crate::app::App;
+use crate::app::{App, LedgerCopy};
 use crate::money::safe_mode::{self, Older};
 use crate::money::suspense;
 use crate::platform::clock::DateTime;
@@ -37,13 +35,12 @@ pub async fn watch(app: &App) -> Result<bool> {
         ledger_is_behind(app, currency, cursor).await?;
         return Ok(false);
     }
-    if !app.ledger_checked.load(Ordering::Acquire) {
+    if !safe_mode::has_looked(app) {
         // What was executed since this process began is not from before.
         let running = TimeDelta::from_std(app.started.elapsed()).unwrap_or(TimeDelta::MAX);
         let behind = |lag: &super::Lag| lag.transfers > 0 && lag.age > running;
         if !super::lag(app).await?.iter().any(behind) {
-            app.ledger_checked.store(true, Ordering::Release);
-            app.lost_rows_known.store(true, Ordering::Release);
+            app.ledger_copy.send_replace(LedgerCopy::Complete);
             tracing::info!("the copy of the ledger is complete up to the start of this process");
         }
     }
@@ -55,8 +52,7 @@ pub async fn watch(app: &App) -> Result<bool> {
 
 /// Nothing is paid from now on. Also not when somebody ends the safe mode too early: not before the ledger was seen to be whole.
 pub(super) async fn ledger_is_behind(app: &App, currency: Currency, cursor: i64) -> Result<()> {
-    app.ledger_checked.store(false, Ordering::Release);
-    app.lost_rows_known.store(true, Ordering::Release);
+    app.ledger_copy.send_replace(LedgerCopy::Unseen);
     safe_mode::enter(app, &app.db, Older::Ledger, &lost(currency, cursor)).await
 }
 

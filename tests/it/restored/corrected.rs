@@ -1,8 +1,7 @@
 //! What people had booked before PostgreSQL was put back, the ledger has: Revio's word on the same is not booked besides.
 
-use std::sync::atomic::Ordering;
-
 use chrono::TimeDelta;
+use octoco::app::LedgerCopy;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Pay, PayoutBehaviour, PayoutOutcome};
@@ -51,8 +50,7 @@ async fn nothing_is_booked_by_revios_word_before_the_ledger_was_looked_at(db: Pg
     t.advance(TimeDelta::minutes(1));
     by_hand::corrected(&t, &customer, "credit", 5_000, deposit).await;
     backups::restore(&db).await;
-    t.app.ledger_checked.store(false, Ordering::Release);
-    t.app.lost_rows_known.store(false, Ordering::Release);
+    t.app.ledger_copy.send_replace(LedgerCopy::Awaited);
     for row in [deposit, other] {
         t.sim.pay_purchase(t.purchase_of(row), Pay::default()).expect("payable");
     }
@@ -60,7 +58,7 @@ async fn nothing_is_booked_by_revios_word_before_the_ledger_was_looked_at(db: Pg
     assert_eq!((t.state(other).await.as_str(), t.balance(&customer).await.0), ("awaiting_payment", 5_000));
     look(&t).await;
     wait(&t, 3).await;
-    assert!(t.app.lost_rows_known.load(Ordering::Acquire));
+    assert_eq!(*t.app.ledger_copy.borrow(), LedgerCopy::Complete);
     assert_eq!((t.state(other).await.as_str(), t.balance(&customer).await.0), ("completed", 5_700));
     assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("may have booked it already")));
 }
