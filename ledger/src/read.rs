@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tigerbeetle_unofficial as tb;
 use tigerbeetle_unofficial::account;
+use uuid::Uuid;
 
 use crate::amount::Currency;
 use crate::balance::{Balance, RecordedAccount};
 use crate::chart::{Account, AccountCode};
 use crate::client::Ledger;
 use crate::error::LedgerError::{self, Contradiction};
-use crate::id::{AccountId, TransferId};
+use crate::id::{AccountId, Leg, TransferId};
 use crate::transfer::Recorded;
 
 /// TigerBeetle's timestamps are 1 to 2^63 - 1 nanoseconds; a filter with another one finds nothing (lsm/timestamp_range.zig).
@@ -113,9 +114,10 @@ impl Ledger {
         self.recorded(self.lookup_raw(ids).await?)
     }
 
-    /// Whether it is recorded. One that is not may still be on its way.
-    pub async fn has(&self, id: TransferId) -> Result<bool, LedgerError> {
-        Ok(!self.lookup_raw(&[id]).await?.is_empty())
+    /// Whether one of these transfers of a row is recorded. One that is not may still be on its way.
+    pub async fn has(&self, row: Uuid, legs: &[Leg]) -> Result<bool, LedgerError> {
+        let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row, *leg)).collect();
+        Ok(!self.lookup_raw(&ids).await?.is_empty())
     }
 
     pub(crate) async fn lookup_raw(&self, ids: &[TransferId]) -> Result<Vec<tb::Transfer>, LedgerError> {

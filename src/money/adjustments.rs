@@ -45,9 +45,7 @@ use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permis
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
 use stands::is_credited;
-pub use stands::{
-    Stands, hold_as_corrected, hold_if_corrected, hold_if_named, hold_if_written_off, is_recorded, stands,
-};
+pub use stands::{Stands, hold_as_corrected, hold_if_corrected, hold_if_named, hold_if_written_off, stands};
 
 const BOOKED_SINCE: &str = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
 
@@ -253,7 +251,8 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
-    if is_in_ledger(app, row).await? {
+    // Of a row that waits for its approval the ledger cannot know, unless PostgreSQL is an older one.
+    if app.ledger.has(row.id, &[Leg::Main]).await? {
         return Err(Error::StaleState);
     }
     let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::Declined);
@@ -282,7 +281,7 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<A
 
 /// `awaiting_approval → expired`: nobody decided. One that the ledger has was decided in a database that was lost, and is brought up to it.
 async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
-    if is_in_ledger(app, row).await? {
+    if app.ledger.has(row.id, &[Leg::Main]).await? {
         tracing::error!(transaction.id = %row.id, "the ledger has booked a correction whose row was behind");
         return carry_out(app, row, &find(app, row.id).await?).await;
     }
@@ -293,15 +292,10 @@ async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
     transactions::advance(app, row, to).await
 }
 
-/// Of a row that waits for its approval the ledger cannot know, unless PostgreSQL is an older one.
-async fn is_in_ledger(app: &App, row: &Transaction) -> Result<bool> {
-    Ok(app.ledger.has(TransferId::of(row.id, Leg::Main)).await?)
-}
-
 /// The last look at maker and checkers, and at what it is about. `Some`: it does not come to the booking.
 async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Transaction>> {
     let row = &adjustment.transaction;
-    if adjustment.booking_at.is_some() || is_in_ledger(app, row).await? {
+    if adjustment.booking_at.is_some() || app.ledger.has(row.id, &[Leg::Main]).await? {
         return Ok(None);
     }
     if is_credited(app, adjustment).await? {
@@ -373,7 +367,7 @@ async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Res
     if let Some(item) = &item
         && !suspense::claim(app, item, adjustment.subject(), row.amount.minor()).await?
     {
-        if is_in_ledger(app, row).await? {
+        if app.ledger.has(row.id, &[Leg::Main]).await? {
             let reason = "the ledger has booked it, and its item in suspense is somebody else's: PostgreSQL was behind";
             return transactions::hold(app, row, Hold::Contradiction, reason).await;
         }

@@ -393,8 +393,9 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
     }
     match fitting {
         Ok(payment) => credit(app, deposit, purchase, Some(payment)).await,
-        // What was credited is in the books, whatever Revio says of it since: it is not set aside as well.
-        Err(_) if unknown::is_credited(app, deposit.id).await? => {
+        // What was credited is in the books, whatever Revio says of it since: it is not set aside as well. The row does not know it where a
+        // process died, or an older database was put back.
+        Err(_) if app.ledger.has(deposit.id, &[Leg::Main]).await? => {
             let credited = credit(app, deposit, purchase, None).await?;
             let reason = "it was credited, and does not fit what Revio says of it now";
             transactions::hold(app, &credited, Hold::Contradiction, reason).await

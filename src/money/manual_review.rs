@@ -11,14 +11,13 @@
 pub mod routes;
 
 use chrono::TimeDelta;
-use ledger::{Leg, TransferId};
+use ledger::Leg;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
-use crate::money::receivables::{self, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, State, Transaction};
@@ -42,47 +41,44 @@ const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
 /// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
-    let recorded = async |leg| app.ledger.has(TransferId::of(row.id, leg)).await;
+    let recorded = async |legs: &[Leg]| app.ledger.has(row.id, legs).await;
     let is_recent = row.held.as_ref().is_none_or(|held| app.clock.now() - held.at < SETTLED_AFTER);
     Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
         // Revio has not heard of it, so nobody paid; unless the row has forgotten that.
-        (Kind::Deposit, State::Initiated) => recorded(Leg::Main).await? || recorded(Leg::Unmatched).await?,
+        (Kind::Deposit, State::Initiated) => recorded(&[Leg::Main, Leg::Unmatched]).await?,
         // The steps that failed may have been those that book it, a moment ago.
         (Kind::Deposit, _) if row.is_held_for(&[Hold::GaveUp]) => {
-            is_recent
-                || recorded(Leg::Main).await?
-                || recorded(Leg::Unmatched).await?
-                || suspense::noted(app, row.id).await?.is_some()
+            is_recent || recorded(&[Leg::Main, Leg::Unmatched]).await? || suspense::noted(app, row.id).await?.is_some()
         }
         (Kind::Withdrawal, State::Failed | State::Cancelled) if row.is_held_for(&[Hold::GaveUp]) => {
-            is_recent || receivables::is_collected(app, row, CollectLegs::LATE).await?
+            is_recent || recorded(&[Leg::Late, Leg::Receivable]).await?
         }
         (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => false,
         (Kind::Adjustment, State::Initiated) => {
-            !row.is_held_for(&[Hold::NotApproved, Hold::PaidTwice]) || recorded(Leg::Main).await?
+            !row.is_held_for(&[Hold::NotApproved, Hold::PaidTwice]) || recorded(&[Leg::Main]).await?
         }
         // One that waits for its approval was booked in a database that was lost, or not at all.
-        (Kind::Adjustment, _) => recorded(Leg::Main).await?,
+        (Kind::Adjustment, _) => recorded(&[Leg::Main]).await?,
         // What could not be taken, or put back where somebody has it already, is settled by a correction.
         (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, State::Initiated)
             if row.is_held_for(&[Hold::PaidTwice, Hold::Contradiction]) =>
         {
-            recorded(Leg::Main).await?
+            recorded(&[Leg::Main]).await?
         }
         (Kind::ChargebackReversal, State::Failed) => {
-            !row.is_held_for(&[Hold::PaidTwice]) || recorded(Leg::Return).await?
+            !row.is_held_for(&[Hold::PaidTwice]) || recorded(&[Leg::Return]).await?
         }
         // The ledger has put it back, and its item had no room for it.
         (Kind::Refund | Kind::Chargeback, State::Failed) if row.is_held_for(&[Hold::Contradiction]) => {
-            !recorded(Leg::Return).await?
+            !recorded(&[Leg::Return]).await?
         }
         // Nor is what comes back of a debt that was given up the customer's: people book it.
         (Kind::Refund | Kind::Chargeback, State::Failed) if row.is_held_for(&[Hold::PaidTwice]) => {
-            recorded(Leg::Return).await?
+            recorded(&[Leg::Return]).await?
         }
         // One whose money is in suspense is booked, and nothing more will be.
-        (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
+        (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, _) => !recorded(&[Leg::Unmatched]).await?,
         (Kind::Withdrawal, _) => true,
     })
 }

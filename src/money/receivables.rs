@@ -81,12 +81,6 @@ async fn owe(app: &App, owed: Transfer, repaid: Transfer) -> Result<Amount> {
     }
 }
 
-/// Whether it was taken or is owed.
-pub async fn is_collected(app: &App, row: &Transaction, legs: CollectLegs) -> Result<bool> {
-    let ids = [legs.taken, Leg::Receivable].map(|leg| TransferId::of(row.id, leg));
-    Ok(!app.ledger.lookup(&ids).await?.is_empty())
-}
-
 /// What makes money available in a wallet.
 pub enum Available {
     /// A transfer into the wallet.

@@ -60,7 +60,7 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
             return transactions::defer(app, row, HELD_SIBLING_PAUSE).await;
         }
         // Nor what it never took: who was credited, or bore the loss, is known to the people who closed it.
-        if closed && row.kind == Kind::ChargebackReversal && !adjustments::is_recorded(app, row, &BOOKED).await? {
+        if closed && row.kind == Kind::ChargebackReversal && !app.ledger.has(row.id, &BOOKED).await? {
             return transactions::hold(app, row, Hold::PaidTwice, CLOSED).await;
         }
     }
@@ -229,7 +229,7 @@ async fn move_to_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
 async fn leave_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
     let item = suspense::find(app, row.id).await?;
     // By an earlier try, whose end is not known: it is not claimed again, and goes on to its end.
-    let has_left = app.ledger.has(TransferId::of(row.id, Leg::Return)).await?;
+    let has_left = app.ledger.has(row.id, &[Leg::Return]).await?;
     let is_claimed = suspense::claim(app, &item, Subject::Transaction(row.id), row.amount.minor()).await?;
     if !is_claimed && !has_left {
         return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;

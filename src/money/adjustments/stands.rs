@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ledger::{Amount, JournalStanding, Leg, TransferId};
+use ledger::{Amount, JournalStanding, Leg};
 use uuid::Uuid;
 
 use super::{Adjustment, store};
@@ -51,7 +51,7 @@ pub enum Stands {
 pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), legs: &[Leg]) -> Result<Option<Stands>> {
     // What an older database has forgotten is not known before the ledger was looked at.
     let is_waited_for = !safe_mode::knows_lost_rows(app) && app.started.elapsed() < LOST_ROWS_MAX;
-    if is_waited_for && !is_recorded(app, row, legs).await? {
+    if is_waited_for && !app.ledger.has(row.id, legs).await? {
         return Err(Error::unavailable("what the ledger has of rows that are not there is looked for first"));
     }
     // Of hardly any there is one, so it is asked for with others' rows first.
@@ -70,14 +70,14 @@ pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), leg
     } else {
         return Ok(None);
     };
-    Ok(if is_recorded(app, row, legs).await? { None } else { Some(stands) })
+    Ok(if app.ledger.has(row.id, legs).await? { None } else { Some(stands) })
 }
 
 /// Those of the corrections that the ledger has.
 async fn decided(app: &App, adjustments: Vec<Uuid>) -> Result<Vec<Uuid>> {
     let mut decided = Vec::new();
     for id in adjustments {
-        if app.ledger.has(TransferId::of(id, Leg::Main)).await? {
+        if app.ledger.has(id, &[Leg::Main]).await? {
             decided.push(id);
         }
     }
@@ -115,7 +115,7 @@ pub async fn hold_as_corrected(
 /// The same where a journal of the company's has named the very Payment of Revio's that the row is of.
 pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
     let Some(payment) = row.provider.id else { return Ok(None) };
-    if !provider_objects::is_named(&app.db, payment).await? || is_recorded(app, row, legs).await? {
+    if !provider_objects::is_named(&app.db, payment).await? || app.ledger.has(row.id, legs).await? {
         return Ok(None);
     }
     transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
@@ -123,7 +123,7 @@ pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result
 
 /// Who bears a loss gets it back first: what comes back of a deposit of which a debt has been given up since is not its customer's by itself.
 pub async fn hold_if_written_off(app: &App, row: &Transaction, legs: &[Leg]) -> Result<Option<Transaction>> {
-    if !is_written_off(app, row).await? || is_recorded(app, row, legs).await? {
+    if !is_written_off(app, row).await? || app.ledger.has(row.id, legs).await? {
         return Ok(None);
     }
     transactions::hold(app, row, Hold::PaidTwice, WRITTEN_OFF).await.map(Some)
@@ -139,12 +139,6 @@ async fn is_written_off(app: &App, row: &Transaction) -> Result<bool> {
     Ok(store::is_written_off_by_a_lost_one(&app.db, row).await?)
 }
 
-/// Whether the ledger has one of these of the row.
-pub async fn is_recorded(app: &App, row: &Transaction, legs: &[Leg]) -> Result<bool> {
-    let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
-    Ok(!app.ledger.lookup(&ids).await?.is_empty())
-}
-
 /// Whether the ledger has credited the very deposit that it is about, whose row does not say so yet: its step has died, or is under way.
 pub(super) async fn is_credited(app: &App, adjustment: &Adjustment) -> Result<bool> {
     let Some(about) = adjustment.about_id.filter(|_| adjustment.direction == Direction::Credit) else {
@@ -152,5 +146,5 @@ pub(super) async fn is_credited(app: &App, adjustment: &Adjustment) -> Result<bo
     };
     let about = transactions::find(app, about).await?;
     let is_open = about.kind == Kind::Deposit && about.state != State::Completed;
-    Ok(is_open && about.amount == adjustment.transaction.amount && is_recorded(app, &about, &[Leg::Main]).await?)
+    Ok(is_open && about.amount == adjustment.transaction.amount && app.ledger.has(about.id, &[Leg::Main]).await?)
 }

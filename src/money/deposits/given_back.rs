@@ -12,7 +12,7 @@
 mod sums;
 
 use chrono::TimeDelta;
-use ledger::{Leg, TransferId};
+use ledger::Leg;
 use uuid::Uuid;
 
 use super::LATER_LOOKS;
@@ -234,7 +234,7 @@ async fn unbooked(app: &App, item: &Item, purchase: &Purchase) -> Result<Vec<Uui
     for payment in payments(app, purchase).await? {
         let comes = payment.kind == ObjectKind::ChargebackReversal;
         let leg = if comes { Leg::UnmatchedAgain } else { Leg::UnmatchedReturn };
-        if !app.ledger.has(TransferId::of(item.id, leg)).await? {
+        if !app.ledger.has(item.id, &[leg]).await? {
             unbooked.push(payment.id);
         }
     }

@@ -70,11 +70,6 @@ pub(super) fn unknown_word(word: &str) -> Error {
     Error::Unusable(format!("Revio calls a purchase that no row asks for {word}").into())
 }
 
-/// By the ledger: the row does not know it where a process died, or an older database was put back.
-pub(super) async fn is_credited(app: &App, row: Uuid) -> Result<bool> {
-    Ok(app.ledger.has(TransferId::of(row, Leg::Main)).await?)
-}
-
 /// By the ledger, a deposit's money: its row is lost, which the safe mode lists. Of another sum it is not the payment that was credited.
 async fn is_in_a_wallet(app: &App, row: Uuid, came: Amount) -> Result<bool> {
     let main = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;

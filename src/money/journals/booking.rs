@@ -163,7 +163,7 @@ async fn a_row_was_first(app: &App, row: &Journal, object: Uuid, noted: Option<&
         Some(item) if app.clock.now() - item.opened_at < LEASE => {
             Err(Error::unavailable("a row of the same payment may be booking it"))
         }
-        Some(_) => Ok(app.ledger.has(TransferId::of(of_object, Leg::Main)).await?),
+        Some(_) => Ok(app.ledger.has(of_object, &[Leg::Main]).await?),
     }
 }
 

@@ -20,6 +20,9 @@ use crate::provider::revio::objects::PaymentDetails;
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
+/// What Revio paid after the release: from the wallet, or owed.
+pub(super) const TAKEN_LATE: [Leg; 2] = [Leg::Late, Leg::Receivable];
+
 /// `→ completed`: Revio paid, the reservation becomes final.
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let payment = match fitting_payment(app, withdrawal, payout) {
@@ -120,9 +123,8 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
         Ok(payment) => payment,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
-    let legs = [Leg::Late, Leg::Receivable];
     if let Some(held) =
-        adjustments::hold_if_corrected(app, withdrawal, withdrawal.amount, Direction::Debit, &legs).await?
+        adjustments::hold_if_corrected(app, withdrawal, withdrawal.amount, Direction::Debit, &TAKEN_LATE).await?
     {
         return Ok(held);
     }

@@ -1,10 +1,9 @@
 //! A withdrawal that has ended, and of which Revio says something else now. Called by `withdrawals` when Revio tells of its payout, and by
 //! its looks at finished withdrawals.
 
-use super::booking::{self, LATER_LOOKS};
+use super::booking::{self, LATER_LOOKS, TAKEN_LATE};
 use super::outcomes;
 use crate::app::App;
-use crate::money::receivables::{self, CollectLegs};
 use crate::money::transactions::{self, Hold, State, Transaction};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::Result;
@@ -44,7 +43,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
     match (withdrawal.state, &payout.status) {
         (State::Failed | State::Cancelled, PayoutStatus::Success) => booking::book_late(app, withdrawal, payout).await,
         (State::Failed | State::Cancelled, PayoutStatus::Error | PayoutStatus::Returned)
-            if receivables::is_collected(app, withdrawal, CollectLegs::LATE).await? =>
+            if app.ledger.has(withdrawal.id, &TAKEN_LATE).await? =>
         {
             booking::end_late(app, withdrawal, payout).await
         }
