@@ -51,13 +51,14 @@ use crate::app::App;
 use crate::identity::{caller::Caller, users};
 use crate::money::deposits::{second::Booked, store::Obstacles};
 use crate::money::evidence::{self, Misfit};
+use crate::money::provider_objects::{self, Followed};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind};
 use crate::money::transactions::{
     self, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark,
     State, Transaction,
 };
-use crate::money::{adjustments, provider_fees, provider_objects};
+use crate::money::{adjustments, provider_fees};
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -281,12 +282,13 @@ async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
     apply(app, deposit, &purchase).await
 }
 
-/// Revio told of a purchase: looks at its present state. False when the purchase is nothing of ours.
-pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<bool> {
+/// Revio told of a purchase: looks at its present state.
+pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<Followed> {
     let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
         return unknown::apply(app, purchase_id).await;
     };
-    follow_event(app, &deposit, purchase_id).instrument(transactions::span(&deposit)).await.map(|()| true)
+    follow_event(app, &deposit, purchase_id).instrument(transactions::span(&deposit)).await?;
+    Ok(Followed::Settled)
 }
 
 async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {

@@ -66,6 +66,15 @@ impl ObjectKind {
     }
 }
 
+/// What became of an object that Revio told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// What we have says the same now: nobody need ask again.
+    Settled,
+    /// It is about no row of ours, and no money of ours moved.
+    NothingOfOurs,
+}
+
 /// What Revio says of an object now.
 struct Facts<'a> {
     id: Uuid,

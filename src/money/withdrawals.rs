@@ -78,10 +78,11 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::{caller::Caller, totp};
+use crate::money::provider_objects::{self, Followed};
 use crate::money::transactions::{
     self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, RequestMark, State, Transaction,
 };
-use crate::money::{bank_accounts, provider_objects, restrictions};
+use crate::money::{bank_accounts, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash, appears};
 use crate::platform::queue;
@@ -284,12 +285,13 @@ async fn reject(app: &App, withdrawal: &Transaction, why: Decline) -> Result<Tra
     transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why)).await
 }
 
-/// Revio told of a payout: looks at its present state. False when the payout is nothing of ours.
-pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Result<bool> {
+/// Revio told of a payout: looks at its present state.
+pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Result<Followed> {
     let Some(withdrawal) = transactions::find_for_provider(app, Kind::Withdrawal, payout_id, reference).await? else {
         return restored::without_a_row(app, payout_id).await;
     };
-    follow_event(app, &withdrawal, payout_id).instrument(transactions::span(&withdrawal)).await.map(|()| true)
+    follow_event(app, &withdrawal, payout_id).instrument(transactions::span(&withdrawal)).await?;
+    Ok(Followed::Settled)
 }
 
 async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<()> {

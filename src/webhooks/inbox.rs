@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::money::provider_objects::{self, NotKnown, ObjectKind};
+use crate::money::provider_objects::{self, Followed, NotKnown, ObjectKind};
 use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
@@ -276,7 +276,7 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     }
     // When the object that it is about changed; of a Payment's purchase that says nothing.
     let changed_on = event.changed_on.filter(|_| !event.is_payment);
-    let acted_on = match event.object {
+    let followed = match event.object {
         Some(EventObject::Purchase(id)) => {
             provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;
             deposits::on_provider_event(app, id, event.reference).await?
@@ -285,16 +285,16 @@ async fn act(app: &App, event: &Event) -> Result<State> {
             provider_objects::announce(app, ObjectKind::Payout, id, changed_on).await?;
             withdrawals::on_provider_event(app, id, event.reference).await?
         }
-        None => false,
+        None => Followed::NothingOfOurs,
     };
     app.crash.at("inbox.acted")?;
-    match acted_on {
-        true => Ok(State::Done),
+    match followed {
+        Followed::Settled => Ok(State::Done),
         // Nobody would ask again.
-        false if event::tells_of_money(&event.event_type) => Err(Error::Unusable(
+        Followed::NothingOfOurs if event::tells_of_money(&event.event_type) => Err(Error::Unusable(
             "it says that a payer's money moved; by Revio's answer it did not, and no row knows it".into(),
         )),
-        false => Ok(State::Ignored),
+        Followed::NothingOfOurs => Ok(State::Ignored),
     }
 }
 

@@ -7,22 +7,22 @@ use uuid::Uuid;
 use super::{given_back, store};
 use crate::app::App;
 use crate::money::evidence;
-use crate::money::provider_objects::WORD_CHARS_MAX;
+use crate::money::provider_fees;
+use crate::money::provider_objects::{self, Followed, WORD_CHARS_MAX};
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Kind};
-use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::objects::{Flag, PaymentDetails};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
-/// False when nothing was paid. What cannot be decided here becomes a dead letter.
-pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
+/// Where nothing was paid it is nothing of ours. What cannot be decided here becomes a dead letter.
+pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<Followed> {
     let purchase = provider_objects::or_not_known(provider_objects::ask_for_purchase(app, None, purchase_id).await)?;
     // What the event did not say, the purchase may: it is a second one of a deposit that we have.
     if let Some(row) = row_of(&purchase.reference)
         && let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase.id, Some(row)).await?
     {
-        return super::follow_event(app, &deposit, purchase.id).await.map(|()| true);
+        return super::follow_event(app, &deposit, purchase.id).await.map(|()| Followed::Settled);
     }
     if suspense::of_object(app, purchase.id).await?.is_none() {
         match (&purchase.status, &purchase.marked_as_paid) {
@@ -31,9 +31,9 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
                 return Err(Error::Unusable(format!("marked_as_paid is {found}").into()));
             }
             // Somebody calls it paid: no money came by that.
-            (status, Flag::Yes) if status.means_paid() => return Ok(true),
+            (status, Flag::Yes) if status.means_paid() => return Ok(Followed::Settled),
             (status, Flag::No | Flag::Unsaid) if status.means_paid() => {}
-            _ => return Ok(false),
+            _ => return Ok(Followed::NothingOfOurs),
         }
         let (payment, amount) = evidence::money(app, &purchase).map_err(|reason| Error::Unusable(reason.into()))?;
         let of_its_own = || provider_objects::row_id(purchase.id, purchase.created_on.whole(), 0);
@@ -42,7 +42,7 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
                 // Another purchase of the same row's: each has brought money.
                 Some(item) if item.provider_id != Some(purchase.id) => of_its_own(),
                 None if is_in_a_wallet(app, row, amount).await? => {
-                    return book_fee_of(app, row, &purchase, payment).await.map(|()| true);
+                    return book_fee_of(app, row, &purchase, payment).await.map(|()| Followed::Settled);
                 }
                 None if is_anothers(app, row).await? => of_its_own(),
                 Some(_) | None => row,
@@ -61,7 +61,7 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
     if let (ItemKind::UnknownRow, Some(payment)) = (item.kind, &purchase.payment) {
         provider_fees::book(app, item.id, payment).await?;
     }
-    given_back::follow_payer(app, &item, &purchase).await.map(|()| true)
+    given_back::follow_payer(app, &item, &purchase).await.map(|()| Followed::Settled)
 }
 
 /// It may mean that money came, and nobody would ask again.

@@ -9,9 +9,10 @@ use super::booking::{self, LATER_LOOKS};
 use super::outcomes::{IN_FLIGHT_MAX, apply};
 use crate::app::App;
 use crate::money::evidence;
+use crate::money::provider_fees;
+use crate::money::provider_objects::{self, Followed};
 use crate::money::safe_mode::{self, LostReservation};
 use crate::money::transactions::{self, Due, FailureReason, Hold, LostWithdrawal, Move, Provider, State, Transaction};
-use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -101,16 +102,16 @@ pub(super) fn joined(ids: &[Uuid]) -> String {
 
 /// A payout of which we have no row: of others it is none of our business; of ours the row was lost. Where the ledger has reserved for this
 /// very payout, what Revio says becomes final there, row or no row. Of anything else a person must know.
-pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
+pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<Followed> {
     let payout = provider_objects::or_not_known(provider_objects::ask_for_payout(app, None, payout_id).await)?;
     if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
-        return Ok(true);
+        return Ok(Followed::Settled);
     }
     let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
     if !is_foreign && !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
         return Err(Error::Unusable(format!("Revio pays payout {payout_id}, and no row of ours knows it").into()));
     }
-    Ok(false)
+    Ok(Followed::NothingOfOurs)
 }
 
 /// Withdrawals whose row is lost, and whose money is reserved. The row is written again from the ledger, and its steps do the rest. Where the
