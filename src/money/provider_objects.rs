@@ -75,25 +75,16 @@ pub enum Followed {
     NothingOfOurs,
 }
 
-/// What Revio says of an object now.
-struct Facts<'a> {
-    id: Uuid,
-    kind: ObjectKind,
-    transaction_id: Option<Uuid>,
-    related_id: Option<Uuid>,
-    status: &'a str,
-    /// Of a payout: whether Revio called it paid, now or before.
-    was_paid: bool,
-    payment: Option<&'a PaymentDetails>,
-    created_on: Option<i64>,
-    updated_on: Option<i64>,
-}
-
 /// Revio told of this object, as it was at `updated_on` by Revio's clock.
 pub async fn announce(app: &App, kind: ObjectKind, id: Uuid, updated_on: Option<i64>) -> Result<()> {
     let now = app.clock.now();
-    let Some(updated_on) = updated_on.filter(|updated_on| has_come(*updated_on, now)) else { return Ok(()) };
+    let Some(updated_on) = changed_on(updated_on, now) else { return Ok(()) };
     app.batchers.join::<Announcements>(app, Announcement { id, kind, updated_on, now }).await
+}
+
+/// By Revio's clock, where that can be.
+fn changed_on(updated_on: Option<i64>, now: DateTime) -> Option<i64> {
+    updated_on.filter(|updated_on| has_come(*updated_on, now))
 }
 
 /// No answer would ever be as new as a moment that is not there yet, or is in another unit: it counts for nothing.
@@ -136,34 +127,26 @@ pub fn or_not_known<T>(asked: Result<T>) -> Result<T> {
 }
 
 pub async fn record_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) -> Result<()> {
-    let facts = Facts {
-        id: purchase.id,
-        kind: ObjectKind::Purchase,
+    let now = app.clock.now();
+    let snapshot = Snapshot {
         transaction_id: row,
-        related_id: None,
-        status: purchase.status.word(),
-        was_paid: false,
-        payment: purchase.payment.as_ref(),
         created_on: purchase.created_on.whole(),
-        updated_on: purchase.updated_on.whole(),
+        updated_on: changed_on(purchase.updated_on.whole(), now),
+        ..snapshot((purchase.id, ObjectKind::Purchase), purchase.status.word(), purchase.payment.as_ref(), now)
     };
-    record(app, &facts).await
+    record(app, snapshot).await
 }
 
 /// As it is in the light of what Revio told before: an error of one that was paid is another thing than one of one that never was.
 pub async fn record_payout(app: &App, row: Option<Uuid>, payout: Payout) -> Result<Payout> {
-    let facts = Facts {
-        id: payout.id,
-        kind: ObjectKind::Payout,
+    let now = app.clock.now();
+    let snapshot = Snapshot {
         transaction_id: row,
-        related_id: None,
-        status: payout.status.word(),
         was_paid: payout.was_paid(),
-        payment: payout.payment.as_ref(),
-        created_on: None,
-        updated_on: payout.updated_on.whole(),
+        updated_on: changed_on(payout.updated_on.whole(), now),
+        ..snapshot((payout.id, ObjectKind::Payout), payout.status.word(), payout.payment.as_ref(), now)
     };
-    record(app, &facts).await?;
+    record(app, snapshot).await?;
     if payout.status == PayoutStatus::Error && find(app, payout.id).await?.is_some_and(|known| known.paid_at.is_some())
     {
         return Ok(Payout { status: PayoutStatus::Returned, ..payout });
@@ -180,17 +163,6 @@ pub async fn record_payment(app: &App, payment: &Payment, said: Option<ObjectKin
         return Ok(());
     }
     let kind = said.unwrap_or_else(|| kind_of(payment));
-    let facts = Facts {
-        id: payment.id,
-        kind,
-        transaction_id: None,
-        related_id: Some(purchase_id),
-        status: &payment.status,
-        was_paid: false,
-        payment: payment.payment.as_ref(),
-        created_on: payment.created_on.whole(),
-        updated_on: payment.updated_on.whole(),
-    };
     if let (Some(said), Some(known)) = (said, find(app, payment.id).await?)
         && goes_back(known.kind) != goes_back(said)
         && known.kind != ObjectKind::Payment
@@ -199,7 +171,14 @@ pub async fn record_payment(app: &App, payment: &Payment, said: Option<ObjectKin
             format!("Revio calls Payment {} a {} now, and a {} before", payment.id, said.name(), known.kind.name());
         return Err(Error::Unusable(reason.into()));
     }
-    app.batchers.join::<Snapshots>(app, snapshot_of(&facts, app.clock.now())).await.map(drop)
+    let now = app.clock.now();
+    let snapshot = Snapshot {
+        related_id: Some(purchase_id),
+        created_on: payment.created_on.whole(),
+        updated_on: changed_on(payment.updated_on.whole(), now),
+        ..snapshot((payment.id, kind), &payment.status, payment.payment.as_ref(), now)
+    };
+    app.batchers.join::<Snapshots>(app, snapshot).await.map(drop)
 }
 
 fn is_what_was_paid(payment: &Payment) -> bool {
@@ -228,9 +207,8 @@ fn goes_back(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Refund | ObjectKind::Chargeback)
 }
 
-async fn record(app: &App, facts: &Facts<'_>) -> Result<()> {
-    let newer = app.batchers.join::<Snapshots>(app, snapshot_of(facts, app.clock.now())).await?;
-    match newer {
+async fn record(app: &App, snapshot: Snapshot) -> Result<()> {
+    match app.batchers.join::<Snapshots>(app, snapshot).await? {
         Some(known) => Err(record_stale_answer(app, &known).await),
         None => Ok(()),
     }
@@ -258,15 +236,15 @@ pub async fn end_stale_answers(app: &App, payments: &[Known]) -> Result<()> {
     Ok(store::end_stale(&app.db, &stale).await?)
 }
 
-fn snapshot_of(facts: &Facts<'_>, now: DateTime) -> Snapshot {
-    let payment = facts.payment;
+/// What Revio says of any object now; what only one kind of them says is the caller's.
+fn snapshot((id, kind): (Uuid, ObjectKind), status: &str, payment: Option<&PaymentDetails>, now: DateTime) -> Snapshot {
     Snapshot {
-        id: facts.id,
-        kind: facts.kind,
-        transaction_id: facts.transaction_id,
-        related_id: facts.related_id,
-        status: facts.status.to_owned(),
-        was_paid: facts.was_paid,
+        id,
+        kind,
+        transaction_id: None,
+        related_id: None,
+        status: status.to_owned(),
+        was_paid: false,
         amount_minor: payment.and_then(|payment| payment.amount.whole()),
         fee_minor: payment.and_then(|payment| payment.fee_amount.whole()),
         currency: payment.map(|payment| payment.currency.clone()).filter(|code| !code.is_empty()),
@@ -275,8 +253,8 @@ fn snapshot_of(facts: &Facts<'_>, now: DateTime) -> Snapshot {
             Flag::No => Some(false),
             Flag::Unsaid | Flag::Odd(_) => None,
         }),
-        created_on: facts.created_on,
-        updated_on: facts.updated_on.filter(|updated_on| has_come(*updated_on, now)),
+        created_on: None,
+        updated_on: None,
         now,
     }
 }

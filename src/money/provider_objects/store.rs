@@ -13,6 +13,7 @@ pub(super) struct Snapshot {
     pub(super) transaction_id: Option<Uuid>,
     pub(super) related_id: Option<Uuid>,
     pub(super) status: String,
+    /// Of a payout: whether Revio called it paid, now or before.
     pub(super) was_paid: bool,
     pub(super) amount_minor: Option<i64>,
     pub(super) fee_minor: Option<i64>,
