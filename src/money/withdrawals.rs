@@ -63,6 +63,7 @@
 pub mod approval;
 mod booking;
 pub mod cancelling;
+mod execution;
 mod late_outcomes;
 mod outcomes;
 mod payouts;

@@ -7,16 +7,16 @@
 //!                      └─> booking: the row's own word
 //! end_by_review ─┬─> adopt: Revio pays it all the same
 //!                └─> booking: the word of two people
-//! adopt, and `payouts` before an execution ─> note_in_ledger (this payout)
+//! adopt ─> execution: note_in_ledger (this payout)
 //! ```
 
 use std::collections::HashSet;
 
 use chrono::TimeDelta;
-use ledger::{LedgerError, Reservation, WithdrawalStanding};
 use uuid::Uuid;
 
 use super::booking::{self, reported};
+use super::execution::{IN_FLIGHT_MAX, Noted, is_own, note_in_ledger, until_no_call_counts, until_window_ends};
 use crate::app::App;
 use crate::money::provider_objects::{self, UNKNOWN_MAX};
 use crate::money::safe_mode;
@@ -25,12 +25,6 @@ use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
 
-/// Revio executes a payout within 15 minutes of its creation (`docs/provider.md`, window); a call needs some of that time.
-pub(super) const WINDOW: TimeDelta = TimeDelta::minutes(15);
-/// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
-pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
-/// At most this many payouts of one withdrawal may ever be executed: the first and one replacement.
-pub(super) const PAYOUTS_MAX: usize = 2;
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
 /// One that was said to have begun, and that Revio calls registered: that is no bank's time.
@@ -114,30 +108,6 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
     act_on(app, &adopted, payout).await
 }
 
-pub(super) enum Noted {
-    Yes,
-    /// The ledger has other payouts of it, or no reservation any more.
-    No(WithdrawalStanding),
-}
-
-/// The ledger has which payout it is before money may leave by it: whatever becomes of the row, no other is executed in its place.
-pub(super) async fn note_in_ledger(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Noted> {
-    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
-    let is_noted = standing.payouts.contains(&payout_id);
-    if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
-        return Ok(Noted::No(standing));
-    }
-    if is_noted {
-        return Ok(Noted::Yes);
-    }
-    let (row, currency) = (withdrawal.id, withdrawal.amount.currency());
-    match app.ledger.note_payout(row, currency, payout_id, !standing.payouts.is_empty()).await {
-        Ok(_) => Ok(Noted::Yes),
-        Err(LedgerError::Contradiction(_)) => Ok(Noted::No(standing)),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if !is_own(app, withdrawal, payout) && !booking::is_closed_by_review(app, withdrawal, payout) {
@@ -202,37 +172,6 @@ async fn wait(app: &App, withdrawal: &Transaction, pause: TimeDelta) -> Result<T
         return Err(Error::unavailable("what Revio says of the payout does not count yet"));
     }
     transactions::defer(app, withdrawal, pause).await
-}
-
-/// How long to wait before Revio's `error` releases the money: with two calls, one of them unanswered, the error may be the answer to the
-/// other, and the unanswered one may still pay until the window is closed (`docs/provider.md`, window, re-execution). One of another payout of
-/// the row's is never what it answers.
-async fn until_no_call_counts(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<TimeDelta>> {
-    let known = provider_objects::payouts_of(app, withdrawal.id).await?;
-    let is_one_unanswered =
-        known.iter().any(|known| known.executions > known.refusals && (known.executions > 1 || known.id != payout_id));
-    Ok(until_window_ends(app, withdrawal).filter(|_| is_one_unanswered))
-}
-
-fn until_window_ends(app: &App, withdrawal: &Transaction) -> Option<TimeDelta> {
-    let left = no_call_counts_from(withdrawal) - app.clock.now();
-    (left > TimeDelta::zero()).then_some(left)
-}
-
-/// Its payout's window is closed, and no call from within it is on its way.
-pub(super) fn no_call_counts_from(withdrawal: &Transaction) -> DateTime {
-    withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX
-}
-
-pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
-    is_named_as_own(app, withdrawal, payout) && withdrawal.provider.id == Some(payout.id)
-}
-
-/// What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
-pub(super) fn is_named_as_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
-    let named = &payout.reference;
-    let other_reference = !named.is_empty() && !named.eq_ignore_ascii_case(&withdrawal.id.to_string());
-    !other_reference && !app.revio.is_foreign(payout.is_test, payout.brand_id)
 }
 
 /// The ids of all its payouts that PostgreSQL or the ledger knows, its current one first. Fails if either store is away.

@@ -14,11 +14,11 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::outcomes::{
-    IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, apply, is_named_as_own, is_own,
-    no_call_counts_from, note_in_ledger,
+use super::execution::{
+    IN_FLIGHT_MAX, PAYOUTS_MAX, WINDOW, is_named_as_own, is_own, joined, note_or_hold, until_window_ends,
+    window_is_open,
 };
-use super::restored::{hold_behind, joined};
+use super::outcomes::{adopt, adopt_executed, apply};
 use super::submitting::{MarkSubmitting, Marked, Submission};
 use super::{approval, booking};
 use crate::app::App;
@@ -29,7 +29,6 @@ use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::{NewPayout, PastPayoutStatus, Payout, PayoutStatus, RevioError};
 
-const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
 /// Between the row that says `submitting` and the call. Whoever was stopped for longer leaves it to the next holder of the lease.
 const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
 /// How often a payout that waits for the end of the safe mode is looked at.
@@ -372,14 +371,6 @@ async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) ->
     })
 }
 
-/// `Some`, on hold, where the ledger has another one.
-async fn note_or_hold(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
-    match note_in_ledger(app, withdrawal, payout_id).await? {
-        Noted::Yes => Ok(None),
-        Noted::No(standing) => hold_behind(app, withdrawal, &standing).await.map(Some),
-    }
-}
-
 /// Asks Revio what became of the payout. Only the holder of the row's lease comes here: no call of ours is in flight, so an
 /// execution that left no trace may be repeated.
 pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
@@ -419,16 +410,10 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
         }
         return mark_and_execute(app, withdrawal).await;
     }
-    let until = no_call_counts_from(withdrawal) - app.clock.now();
-    if until > TimeDelta::zero() {
+    if let Some(until) = until_window_ends(app, withdrawal) {
         return transactions::defer(app, withdrawal, until).await;
     }
     replace(app, withdrawal).await
-}
-
-fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
-    let created_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at);
-    app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
 }
 
 /// `→ reserved`: the payout's window has closed unused, and a new one takes its place, if it can never be paid and no two were noted.

@@ -6,13 +6,14 @@ use ledger::{Amount, Currency, Leg, Reservation, TransferId, WithdrawalStanding}
 use uuid::Uuid;
 
 use super::booking::{self, LATER_LOOKS};
-use super::outcomes::{IN_FLIGHT_MAX, apply};
+use super::execution::{IN_FLIGHT_MAX, hold_behind};
+use super::outcomes::apply;
 use crate::app::App;
 use crate::money::evidence;
 use crate::money::provider_fees;
 use crate::money::provider_objects::{self, Followed};
 use crate::money::safe_mode::{self, LostReservation};
-use crate::money::transactions::{self, Due, FailureReason, Hold, LostWithdrawal, Move, Provider, State, Transaction};
+use crate::money::transactions::{self, Due, FailureReason, LostWithdrawal, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -84,20 +85,6 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
             apply(app, &submitting, &payout).await
         }
     }
-}
-
-pub(super) async fn hold_behind(
-    app: &App,
-    withdrawal: &Transaction,
-    standing: &WithdrawalStanding,
-) -> Result<Transaction> {
-    let payouts = joined(&standing.payouts);
-    let reason = format!("the ledger's reservation is {:?}, its payouts: {payouts}", standing.reservation);
-    transactions::hold(app, withdrawal, Hold::BehindLedger, &reason).await
-}
-
-pub(super) fn joined(ids: &[Uuid]) -> String {
-    ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A payout of which we have no row: of others it is none of our business; of ours the row was lost. Where the ledger has reserved for this
