@@ -30,36 +30,11 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         Err(_) if is_closed_by_review(app, withdrawal, payout) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
-    let legs = [Leg::Post, Leg::Void];
-    let what = (Direction::Debit, withdrawal.amount);
-    match adjustments::stands(app, withdrawal, what, &legs).await? {
-        // Where two people have given it up, what is reserved besides is free again.
-        Some(Stands::ByName) if is_closed_by_review(app, withdrawal, payout) => {
-            let held = adjustments::hold_as_corrected(app, withdrawal, what.0, Stands::ByName).await?;
-            return void_reservation(app, &held, FailureReason::ClosedByReview).await;
-        }
-        // They have looked at what only has the same sum, and Revio has paid this one.
-        Some(Stands::BySum) if is_closed_by_review(app, withdrawal, payout) => {}
-        Some(stands) => return adjustments::hold_as_corrected(app, withdrawal, what.0, stands).await,
-        None => {}
+    if let Some(stopped) = stop_if_corrected(app, withdrawal, payout).await? {
+        return Ok(stopped);
     }
-    let posted = app.ledger.post(withdrawal.id).await;
-    app.crash.at("withdrawal.posted")?;
-    match posted {
-        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
-        // We had begun to release it when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
-        // is the same as a payment after a release.
-        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
-            let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
-            let released = void_reservation(app, withdrawal, reason).await?;
-            return book_late(app, &released, payout).await;
-        }
-        // No reservation of ours expires: whoever made this one, it was not us.
-        Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {
-            let reason = "Revio paid, but the reservation has expired";
-            return transactions::hold(app, withdrawal, Hold::Contradiction, reason).await;
-        }
-        Err(error) => return Err(error.into()),
+    if let Some(not_posted) = post(app, withdrawal, payout).await? {
+        return Ok(not_posted);
     }
     match payment {
         Some(payment) => _ = provider_fees::book_of_payout(app, withdrawal.id, payment).await?,
@@ -69,8 +44,46 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         ),
     }
     app.crash.at("withdrawal.fee_booked")?;
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
-    transactions::advance(app, withdrawal, to).await
+    transactions::advance(app, withdrawal, completed(withdrawal, payout)).await
+}
+
+/// `Some`: people have booked by hand what Revio paid, so it is not posted.
+async fn stop_if_corrected(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Option<Transaction>> {
+    let what = (Direction::Debit, withdrawal.amount);
+    let is_closed = is_closed_by_review(app, withdrawal, payout);
+    match adjustments::stands(app, withdrawal, what, &[Leg::Post, Leg::Void]).await? {
+        // Where two people have given it up, what is reserved besides is free again.
+        Some(Stands::ByName) if is_closed => {
+            let held = adjustments::hold_as_corrected(app, withdrawal, what.0, Stands::ByName).await?;
+            void_reservation(app, &held, FailureReason::ClosedByReview).await.map(Some)
+        }
+        // They have looked at what only has the same sum, and Revio has paid this one.
+        Some(Stands::BySum) if is_closed => Ok(None),
+        Some(stands) => adjustments::hold_as_corrected(app, withdrawal, what.0, stands).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The reservation becomes final. `Some`: it was not open any more, and what the row is for that.
+async fn post(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Option<Transaction>> {
+    let posted = app.ledger.post(withdrawal.id).await;
+    app.crash.at("withdrawal.posted")?;
+    match posted {
+        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => Ok(None),
+        // We had begun to release it when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
+        // is the same as a payment after a release.
+        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
+            let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
+            let released = void_reservation(app, withdrawal, reason).await?;
+            book_late(app, &released, payout).await.map(Some)
+        }
+        // No reservation of ours expires: whoever made this one, it was not us.
+        Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {
+            let reason = "Revio paid, but the reservation has expired";
+            transactions::hold(app, withdrawal, Hold::Contradiction, reason).await.map(Some)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `→ failed, cancelled`: the reservation is voided, and what is owed is repaid from it. Revio's last word says so, or the row does
@@ -130,16 +143,18 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
     }
     let owed = collect(app, withdrawal).await?;
     provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
-    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
+    transactions::advance(app, withdrawal, completed(withdrawal, payout).leaving_owed(owed)).await
 }
 
 /// `failed, cancelled → completed`: taken from the wallet already, and Revio's word is another one again. The row says what was taken; its
 /// next look finds the contradiction.
 pub(super) async fn end_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let owed = collect(app, withdrawal).await?;
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
-    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
+    transactions::advance(app, withdrawal, completed(withdrawal, payout).leaving_owed(owed)).await
+}
+
+fn completed(withdrawal: &Transaction, payout: &Payout) -> Move {
+    Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout))
 }
 
 async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
