@@ -19,8 +19,8 @@
 //! The row in `transactions` is the customer's and has no key; the key, the reason and the maker are in `adjustments`. A
 //! debit takes only what the wallet holds: what a customer owes is no business of a correction.
 
+mod by_hand;
 pub mod routes;
-mod stands;
 mod store;
 
 use ledger::{Account, AccountCode, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
@@ -44,8 +44,8 @@ use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
-use stands::is_credited;
-pub use stands::{Stands, hold_as_corrected, hold_if_corrected, hold_if_named, hold_if_written_off, stands};
+use by_hand::is_credited;
+pub use by_hand::{ByHand, booked_by_hand, hold_as_corrected, hold_if_corrected, hold_if_named, hold_if_written_off};
 
 const BOOKED_SINCE: &str = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
 

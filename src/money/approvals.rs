@@ -3,7 +3,7 @@
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
 //! destination is worth nothing. It counts once, for 24 hours, and only while its giver may approve: has the role, for a day already, and
-//! is not frozen. That is looked at when it is given, and again when money is to move, in the SQL transaction that says so ([`stands`]).
+//! is not frozen. That is looked at when it is given, and again when money is to move, in the SQL transaction that says so ([`still_approved`]).
 
 pub mod routes;
 mod store;
@@ -182,8 +182,9 @@ pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposa
     }
     // All who let it go on, however many were needed then: what was proposed since does not change that.
     let needed = store::count_used(&mut *tx, proposal.subject).await?.max(1);
-    let stands = stands(app, tx, (proposal.subject, &proposal.hash), needed, proposal.checker_roles).await?;
-    Ok(if stands { Entitled::Yes } else { Entitled::CheckersAreNot })
+    let is_approved =
+        still_approved(app, tx, (proposal.subject, &proposal.hash), needed, proposal.checker_roles).await?;
+    Ok(if is_approved { Entitled::Yes } else { Entitled::CheckersAreNot })
 }
 
 /// Who said anything about it: whoever locks others besides locks them together.
@@ -194,7 +195,7 @@ pub async fn deciders(tx: &mut PgConnection, subject: Subject) -> Result<Vec<Uui
 /// Whether `needed` of those who let the row go on may still approve, by one of the roles: right before it does, in the SQL transaction that
 /// says that it does.
 /// Nobody's role is taken away and nobody is frozen between the two.
-pub async fn stands(
+pub async fn still_approved(
     app: &App,
     tx: &mut PgConnection,
     (subject, hash): (Subject, &SubjectHash),

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A process pays nothing either before it has seen that the copy of the ledger is complete up to its own start, and one with background tasks
-//! books nothing of a row before that (`adjustments::stands`).
+//! books nothing of a row before that (`adjustments::booked_by_hand`).
 
 pub mod routes;
 mod store;

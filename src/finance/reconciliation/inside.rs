@@ -142,7 +142,7 @@ fn moved(expected: i64, actual: Option<i64>) -> Option<(BreakType, Sides)> {
     }
 }
 
-fn stands(actual: Option<i64>) -> Option<(BreakType, Sides)> {
+fn moved_early(actual: Option<i64>) -> Option<(BreakType, Sides)> {
     actual.map(|actual| (BreakType::StateLedger, (0, actual)))
 }
 
@@ -164,20 +164,20 @@ fn verdict(row: &Facts) -> Result<Option<(BreakType, Sides)>> {
             (None, _) | (Some(_), Some(_)) => None,
             (Some(_), None) => match row.returned_minor {
                 // Given back to the wallet; or, of one that was taken from it, to what was owed.
-                None => stands(taken),
+                None => moved_early(taken),
                 returned => moved(amount, returned),
             },
         },
         (Kind::ChargebackReversal, State::Failed) => match row.main_minor {
             None => None,
             Some(_) => match sum([row.returned_minor, row.receivable_minor]) {
-                None => stands(row.main_minor),
+                None => moved_early(row.main_minor),
                 returned => moved(amount, returned),
             },
         },
         (Kind::Deposit | Kind::ChargebackReversal | Kind::Adjustment, State::Completed) => {
             match row.main_kind.as_deref() {
-                Some("pending") => stands(taken),
+                Some("pending") => moved_early(taken),
                 _ => moved(amount, row.main_minor),
             }
         }
@@ -193,7 +193,7 @@ fn verdict(row: &Facts) -> Result<Option<(BreakType, Sides)>> {
             | State::Failed
             | State::Cancelled
             | State::Expired,
-        ) => stands(taken),
+        ) => moved_early(taken),
     })
 }
 
@@ -202,7 +202,7 @@ fn verdict_of_withdrawal(row: &Facts, state: State) -> Option<(BreakType, Sides)
     let late = sum([row.late_minor, row.receivable_minor]);
     let resolved = row.voided || row.post_minor.is_some();
     match state {
-        State::Initiated => stands(row.main_minor),
+        State::Initiated => moved_early(row.main_minor),
         State::Completed => match (row.post_minor, late) {
             (None, None) if row.main_minor.is_some() => Some((BreakType::StateLedger, (amount, 0))),
             (posted, late) => moved(amount, sum([posted, late])),
@@ -255,7 +255,7 @@ fn verdict_of_journal(row: &Facts) -> Result<Option<(BreakType, Sides)>> {
             if pending {
                 Some((BreakType::ReservationStale, (0, amount)))
             } else {
-                stands(row.main_minor)
+                moved_early(row.main_minor)
             }
         }
     })

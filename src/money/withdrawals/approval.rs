@@ -134,7 +134,7 @@ pub(super) async fn await_anew(app: &App, withdrawal: &Transaction) -> Result<Tr
     transactions::advance(app, withdrawal, to).await
 }
 
-/// What must have been approved before the payout begins, if anything; for [`stands`], which awaits nothing but its SQL.
+/// What must have been approved before the payout begins, if anything; for [`still_approved`], which awaits nothing but its SQL.
 pub(super) async fn hash_to_approve(app: &App, withdrawal: &Transaction) -> Result<Option<SubjectHash>> {
     if needed(app, withdrawal) == 0 {
         return Ok(None);
@@ -143,14 +143,14 @@ pub(super) async fn hash_to_approve(app: &App, withdrawal: &Transaction) -> Resu
 }
 
 /// Whether those who approved it still may, until the end of the transaction in which the payout begins.
-pub(super) async fn stands(
+pub(super) async fn still_approved(
     app: &App,
     tx: &mut PgConnection,
     withdrawal: &Transaction,
     hash: &SubjectHash,
 ) -> Result<bool> {
     let needed = needed(app, withdrawal);
-    approvals::stands(app, tx, (subject_of(withdrawal), hash), needed, WithdrawalsApprove::ROLES).await
+    approvals::still_approved(app, tx, (subject_of(withdrawal), hash), needed, WithdrawalsApprove::ROLES).await
 }
 
 /// The same right before money may leave, where an approval is needed: the details are read again.

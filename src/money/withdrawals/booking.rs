@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::totp;
-use crate::money::adjustments::{self, Stands};
+use crate::money::adjustments::{self, ByHand};
 use crate::money::evidence::{self, Misfit};
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::ItemKind;
@@ -51,15 +51,15 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
 async fn stop_if_corrected(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Option<Transaction>> {
     let what = (Direction::Debit, withdrawal.amount);
     let is_closed = is_closed_by_review(app, withdrawal, payout);
-    match adjustments::stands(app, withdrawal, what, &[Leg::Post, Leg::Void]).await? {
+    match adjustments::booked_by_hand(app, withdrawal, what, &[Leg::Post, Leg::Void]).await? {
         // Where two people have given it up, what is reserved besides is free again.
-        Some(Stands::ByName) if is_closed => {
-            let held = adjustments::hold_as_corrected(app, withdrawal, what.0, Stands::ByName).await?;
+        Some(ByHand::Named) if is_closed => {
+            let held = adjustments::hold_as_corrected(app, withdrawal, what.0, ByHand::Named).await?;
             void_reservation(app, &held, FailureReason::ClosedByReview).await.map(Some)
         }
         // They have looked at what only has the same sum, and Revio has paid this one.
-        Some(Stands::BySum) if is_closed => Ok(None),
-        Some(stands) => adjustments::hold_as_corrected(app, withdrawal, what.0, stands).await.map(Some),
+        Some(ByHand::SameSum) if is_closed => Ok(None),
+        Some(by_hand) => adjustments::hold_as_corrected(app, withdrawal, what.0, by_hand).await.map(Some),
         None => Ok(None),
     }
 }
@@ -196,7 +196,7 @@ pub(super) async fn hold_paid_again(
     let known = provider_objects::find(app, payout_id).await?;
     let is_again = known.is_some_and(|known| known.paid_at.is_some_and(|first| first < known.status_at));
     let given_back = (Direction::Credit, withdrawal.amount);
-    if !is_again || adjustments::stands(app, withdrawal, given_back, &[]).await? != Some(Stands::ByName) {
+    if !is_again || adjustments::booked_by_hand(app, withdrawal, given_back, &[]).await? != Some(ByHand::Named) {
         return Ok(None);
     }
     let reason = "Revio calls it paid again, and people have given it back meanwhile";

@@ -53,7 +53,7 @@ impl Batch for MarkSubmitting {
             marked.push(if frozen.contains(&item.withdrawal.user_id) {
                 Some(Marked::Frozen)
             } else if let Some(hash) = &item.approved
-                && !approval::stands(app, &mut tx, &item.withdrawal, hash).await?
+                && !approval::still_approved(app, &mut tx, &item.withdrawal, hash).await?
             {
                 Some(Marked::NotApproved)
             } else {

@@ -22,7 +22,7 @@ const LOST_ROWS_MAX: Duration = Duration::from_mins(10);
 const LOST: &str = "a correction of the same sum, whose row this database has forgotten, may have booked it already";
 
 /// Why a row is held that people have booked. Rows are counted by these words (`store::is_booked_by_hand`): they stay as they are.
-fn booked_by_hand(direction: Direction) -> &'static str {
+fn reason(direction: Direction) -> &'static str {
     match direction {
         Direction::Credit => "people have booked already that the same came in, by a correction or a journal",
         Direction::Debit => "people have booked already that the same went out, by a correction or a journal",
@@ -37,18 +37,23 @@ async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec
 
 /// What people have booked that may be the same as Revio's word on a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stands {
-    /// By a correction or a journal that names it.
-    ByName,
+pub enum ByHand {
+    /// A correction or a journal names it.
+    Named,
     /// Maybe: the ledger has a correction of its customer's, of the same sum, whose row an older database has forgotten.
-    BySum,
+    SameSum,
 }
 
 /// Whether people have booked already what is about to be booked of the row, and the ledger has none of the row's own `legs`.
 ///
 /// # Errors
 /// [`Error::Unavailable`] before this process knows which rows are lost, for ten minutes from its start.
-pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), legs: &[Leg]) -> Result<Option<Stands>> {
+pub async fn booked_by_hand(
+    app: &App,
+    row: &Transaction,
+    what: (Direction, Amount),
+    legs: &[Leg],
+) -> Result<Option<ByHand>> {
     // What an older database has forgotten is not known before the ledger was looked at.
     let is_waited_for = !safe_mode::knows_lost_rows(app) && app.started.elapsed() < LOST_ROWS_MAX;
     if is_waited_for && !app.ledger.has(row.id, legs).await? {
@@ -63,14 +68,14 @@ pub async fn stands(app: &App, row: &Transaction, what: (Direction, Amount), leg
         return Ok(None);
     }
     let decided = decided(app, store::undecided(&app.db, row).await?).await?;
-    let stands = if store::is_booked_by_hand(&app.db, row, what, (booked_by_hand(what.0), &decided)).await? {
-        Stands::ByName
+    let by_hand = if store::is_booked_by_hand(&app.db, row, what, (reason(what.0), &decided)).await? {
+        ByHand::Named
     } else if store::is_booked_by_a_lost_one(&app.db, row, what).await? {
-        Stands::BySum
+        ByHand::SameSum
     } else {
         return Ok(None);
     };
-    Ok(if app.ledger.has(row.id, legs).await? { None } else { Some(stands) })
+    Ok(if app.ledger.has(row.id, legs).await? { None } else { Some(by_hand) })
 }
 
 /// Those of the corrections that the ledger has.
@@ -93,8 +98,8 @@ pub async fn hold_if_corrected(
     direction: Direction,
     legs: &[Leg],
 ) -> Result<Option<Transaction>> {
-    match stands(app, row, (direction, amount), legs).await? {
-        Some(stands) => hold_as_corrected(app, row, direction, stands).await.map(Some),
+    match booked_by_hand(app, row, (direction, amount), legs).await? {
+        Some(by_hand) => hold_as_corrected(app, row, direction, by_hand).await.map(Some),
         None => Ok(None),
     }
 }
@@ -103,11 +108,11 @@ pub async fn hold_as_corrected(
     app: &App,
     row: &Transaction,
     direction: Direction,
-    stands: Stands,
+    by_hand: ByHand,
 ) -> Result<Transaction> {
-    let reason = match stands {
-        Stands::ByName => booked_by_hand(direction),
-        Stands::BySum => LOST,
+    let reason = match by_hand {
+        ByHand::Named => reason(direction),
+        ByHand::SameSum => LOST,
     };
     transactions::hold(app, row, Hold::PaidTwice, reason).await
 }
@@ -118,7 +123,7 @@ pub async fn hold_if_named(app: &App, row: &Transaction, legs: &[Leg]) -> Result
     if !provider_objects::is_named(&app.db, payment).await? || app.ledger.has(row.id, legs).await? {
         return Ok(None);
     }
-    transactions::hold(app, row, Hold::PaidTwice, booked_by_hand(row.direction)).await.map(Some)
+    transactions::hold(app, row, Hold::PaidTwice, reason(row.direction)).await.map(Some)
 }
 
 /// Who bears a loss gets it back first: what comes back of a deposit of which a debt has been given up since is not its customer's by itself.
