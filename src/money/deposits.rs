@@ -403,7 +403,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
             transactions::hold(app, &credited, Hold::Contradiction, reason).await
         }
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
-        Err(Misfit::Money { came, kind, .. }) => set_aside::book(app, deposit, purchase, came, kind).await,
+        Err(Misfit::Money { came, kind }) => set_aside::book(app, deposit, purchase, came, kind).await,
     }
 }
 

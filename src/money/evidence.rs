@@ -35,7 +35,7 @@ impl<'a> From<&'a Payout> for Movement<'a> {
 
 pub enum Misfit {
     /// Money of ours moved, and not as it was asked for.
-    Money { came: Amount, kind: ItemKind, reason: String },
+    Money { came: Amount, kind: ItemKind },
     /// No money of ours moved, or none that we can name.
     NoMoney(String),
 }
@@ -50,22 +50,18 @@ pub fn check<'p>(
     let movement = movement.into();
     let said = movement.reference;
     let (payment, came) = money(app, movement).map_err(Misfit::NoMoney)?;
-    let misfit = |kind, reason| Err(Misfit::Money { came, kind, reason });
+    let misfit = |kind| Err(Misfit::Money { came, kind });
     // A second payment carries the reference of the first.
     let references = [Some(row.id), row.parent_id];
     let named = |reference: &Uuid| said.eq_ignore_ascii_case(&reference.to_string());
     if !said.is_empty() && !references.iter().flatten().any(named) {
-        return misfit(ItemKind::OtherReference, "Revio's object has another reference".to_owned());
+        return misfit(ItemKind::OtherReference);
     }
-    let asked = row.amount;
-    if came.currency() != asked.currency() {
-        let reason =
-            format!("paid in another currency: {}, asked for {}", came.currency().code(), asked.currency().code());
-        return misfit(ItemKind::OtherCurrency, reason);
+    if came.currency() != row.amount.currency() {
+        return misfit(ItemKind::OtherCurrency);
     }
-    if came != asked {
-        let reason = format!("paid with another amount: {}, asked for {}", came.minor(), asked.minor());
-        return misfit(ItemKind::OtherAmount, reason);
+    if came != row.amount {
+        return misfit(ItemKind::OtherAmount);
     }
     Ok(payment)
 }

@@ -56,7 +56,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(statements::routes::router())
         .merge(exports::routes::router())
         .merge(inbox::routes::router())
-        .merge(inbox::staff::routes::router())
+        .merge(inbox::routes::staff_router())
         .merge(outgoing::routes::router())
         .merge(service_accounts::routes::router())
         .merge(manual_review::routes::router())

@@ -13,7 +13,6 @@
 mod content;
 pub mod event;
 pub mod routes;
-pub mod staff;
 mod store;
 mod writes;
 

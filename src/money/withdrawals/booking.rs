@@ -206,11 +206,17 @@ pub(super) async fn hold_paid_again(
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.
 async fn hold_misfit(app: &App, withdrawal: &Transaction, misfit: Misfit) -> Result<Transaction> {
+    let asked = withdrawal.amount;
     let reason = match misfit {
-        Misfit::Money { came, kind: ItemKind::OtherAmount, .. } => {
-            format!("Revio paid out {}, asked for {}", came.minor(), withdrawal.amount.minor())
+        Misfit::Money { came, kind: ItemKind::OtherAmount } => {
+            format!("Revio paid out {}, asked for {}", came.minor(), asked.minor())
         }
-        Misfit::Money { reason, .. } | Misfit::NoMoney(reason) => format!("Revio's payout does not fit: {reason}"),
+        Misfit::Money { came, kind: ItemKind::OtherCurrency } => {
+            let (came, asked) = (came.currency().code(), asked.currency().code());
+            format!("Revio's payout does not fit: paid in another currency: {came}, asked for {asked}")
+        }
+        Misfit::Money { .. } => "Revio's payout does not fit: Revio's object has another reference".to_owned(),
+        Misfit::NoMoney(reason) => format!("Revio's payout does not fit: {reason}"),
     };
     transactions::hold(app, withdrawal, Hold::NotProven, &reason).await
 }

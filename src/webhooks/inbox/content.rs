@@ -115,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_is_opened_to_the_byte_and_only_in_its_row() {
+    fn what_is_encrypted_is_decrypted_to_the_byte_and_only_in_its_row() {
         let keys = DataKeys::parse(&crate::platform::keys::new_data_key("a")).expect("a key");
         let (row, headers, body) = (Uuid::from_u128(1), json!({"user-agent": "a\nb"}), b"{\n \"a\": 1}\n\xff");
-        let sealed = encrypt(&keys, row, &headers, body).expect("sealed");
-        let opened = decrypt(&keys, row, &sealed).expect("opened");
-        assert_eq!((opened.headers, opened.body.as_slice()), (headers, body.as_slice()));
-        assert!(decrypt(&keys, Uuid::from_u128(2), &sealed).is_err());
+        let encrypted = encrypt(&keys, row, &headers, body).expect("encrypted");
+        let content = decrypt(&keys, row, &encrypted).expect("decrypted");
+        assert_eq!((content.headers, content.body.as_slice()), (headers, body.as_slice()));
+        assert!(decrypt(&keys, Uuid::from_u128(2), &encrypted).is_err());
     }
 }
