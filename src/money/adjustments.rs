@@ -243,7 +243,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let Some(to) = to else { return Ok(adjustment) };
     transactions::announce(app, row, &to);
     app.crash.at("adjustment.approved")?;
-    let transaction = transactions::first_step(app, &initiated, Box::pin(step(app, &initiated))).await?;
+    let transaction = transactions::step_inline(app, &initiated, Box::pin(step(app, &initiated))).await?;
     Ok(Adjustment { transaction, ..adjustment })
 }
 

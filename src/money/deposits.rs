@@ -114,7 +114,7 @@ pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyK
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
             let initiated = Box::pin(revio::on(Errand::Customer, initiate(app, &row)));
-            let deposit = transactions::first_step(app, &row, initiated).await?;
+            let deposit = transactions::step_inline(app, &row, initiated).await?;
             Ok(Opened { deposit, replayed: false })
         }
         Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),

@@ -146,7 +146,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let Some(to) = to else { return Ok(journal) };
     announce(app, &journal, &to);
     app.crash.at("journal.approved")?;
-    first_step(app, initiated).await
+    step_inline(app, initiated).await
 }
 
 /// `awaiting_approval → cancelled`.
@@ -190,7 +190,7 @@ pub async fn land(app: &App, by: &StaffMember, id: Uuid, arrival: Arrival) -> Re
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
     if journal.arrival.as_ref() == Some(&arrival) {
-        return if journal.state == State::InTransit { first_step(app, journal).await } else { Ok(journal) };
+        return if journal.state == State::InTransit { step_inline(app, journal).await } else { Ok(journal) };
     }
     let is_said = journal.arrival.is_some() && journal.held_reason.is_none();
     if journal.state != State::InTransit || is_said {
@@ -210,7 +210,7 @@ pub async fn land(app: &App, by: &StaffMember, id: Uuid, arrival: Arrival) -> Re
     audit::record(app, &mut *tx, entry.change(json!({"state": journal.state}), line)).await?;
     tx.commit().await?;
     app.crash.at("journal.arrival_noted")?;
-    first_step(app, noted).await
+    step_inline(app, noted).await
 }
 
 /// Ends a hold. One that the ledger may have booked is not dismissed.
@@ -302,19 +302,9 @@ async fn rest(app: &App, row: &Journal) -> Result<Journal> {
     Ok(row.clone())
 }
 
-/// A step inside of a request, which has succeeded by now: when it cannot be taken, the answer is the row as it stands, and the
-/// worker goes on.
-async fn first_step(app: &App, row: Journal) -> Result<Journal> {
-    match queue::caught(step(app, &row)).await {
-        Ok(moved) => Ok(moved),
-        Err(Error::StaleState) => find(app, row.id).await,
-        Err(crashed @ Error::Crashed(_)) => Err(crashed),
-        Err(error) => {
-            failed(app, row.id, &error).await?;
-            app.notifier.wake();
-            find(app, row.id).await
-        }
-    }
+async fn step_inline(app: &App, row: Journal) -> Result<Journal> {
+    let failed = |error: Error| async move { failed(app, row.id, &error).await };
+    queue::step_inline(&app.notifier, Box::pin(step(app, &row)), failed, find(app, row.id)).await
 }
 
 async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {

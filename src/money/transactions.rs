@@ -120,26 +120,18 @@ fn begin_trace(parent: Option<tracing::Id>, id: Uuid, kind: Kind) {
     tracing::debug_span!(parent: parent, "begin", transaction.id = %id, kind = kind.name(), begins = true);
 }
 
-/// Runs a row's step inside the request. The caller boxes it: else each request's future is as large as any step's (40 kB). Once the row is
-/// written the request has succeeded: when the step cannot be taken now, the answer is the row as it stands, and the worker goes on.
+/// Runs a row's step inside the request ([`queue::step_inline`]). The caller boxes it: else each request's future is as large as any step's
+/// (40 kB).
 ///
 /// # Errors
 /// When even the row cannot be read back.
-pub async fn first_step(
+pub async fn step_inline(
     app: &App,
     row: &Transaction,
     step: impl Future<Output = Result<Transaction>>,
 ) -> Result<Transaction> {
-    match queue::caught(step).instrument(span(row)).await {
-        Ok(moved) => Ok(moved),
-        Err(Error::StaleState) => find(app, row.id).await,
-        Err(crashed @ Error::Crashed(_)) => Err(crashed),
-        Err(error) => {
-            failed(app, row.id, &error).await?;
-            app.notifier.wake();
-            find(app, row.id).await
-        }
-    }
+    let failed = |error: Error| async move { failed(app, row.id, &error).await };
+    queue::step_inline(&app.notifier, step.instrument(span(row)), failed, find(app, row.id)).await
 }
 
 /// Steps due rows of some kinds, all at once. How many were claimed.

@@ -122,7 +122,7 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     let inserted = insert(app, caller, &new, code.as_ref()).await?;
     let requested = match inserted {
         Inserted::New(row) => {
-            let withdrawal = transactions::first_step(app, &row, Box::pin(reserve(app, &row))).await?;
+            let withdrawal = transactions::step_inline(app, &row, Box::pin(reserve(app, &row))).await?;
             Requested { withdrawal, replayed: false }
         }
         Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::platform::clock::{Clock, DateTime};
 use crate::platform::error::{Error, Fault, Result};
+use crate::platform::notifier::Notifier;
 use crate::platform::telemetry::Metrics;
 
 /// How long a claimed row is left alone: longer than any step may take.
@@ -150,6 +151,25 @@ async fn step_within<W: Work>(work: &W, queue: Queue<'_>, row: &W::Claimed) {
     if let Err(error) = recorded {
         // The lease runs out and the row comes due again.
         tracing::warn!(queue = label, row = %id, error = error.chain(), "what became of a step was not recorded");
+    }
+}
+
+/// A step inside a request, which has succeeded by now: when it cannot be taken, the answer is the row as it is `stored`, and the worker goes on.
+pub async fn step_inline<T, Failed: Future<Output = Result<()>>>(
+    notifier: &Notifier,
+    step: impl Future<Output = Result<T>>,
+    failed: impl FnOnce(Error) -> Failed,
+    stored: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match caught(step).await {
+        Ok(moved) => Ok(moved),
+        Err(Error::StaleState) => stored.await,
+        Err(crashed @ Error::Crashed(_)) => Err(crashed),
+        Err(error) => {
+            failed(error).await?;
+            notifier.wake();
+            stored.await
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub async fn cancel(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
             moved => moved?,
         };
         app.crash.at("deposit.called_off")?;
-        let after = transactions::first_step(app, &called_off, Box::pin(step(app, &called_off))).await?;
+        let after = transactions::step_inline(app, &called_off, Box::pin(step(app, &called_off))).await?;
         return or_too_late(after);
     }
     Err(Error::StaleState)

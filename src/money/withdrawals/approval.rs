@@ -229,7 +229,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
     app.crash.at("withdrawal.declined")?;
-    let withdrawal = transactions::first_step(app, &declined, Box::pin(step(app, &declined))).await?;
+    let withdrawal = transactions::step_inline(app, &declined, Box::pin(step(app, &declined))).await?;
     Ok(Undecided { withdrawal, seen })
 }
 

@@ -44,7 +44,7 @@ pub async fn cancel(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
             moved => moved?,
         };
         app.crash.at("withdrawal.called_off")?;
-        let after = transactions::first_step(app, &called_off, Box::pin(step(app, &called_off))).await?;
+        let after = transactions::step_inline(app, &called_off, Box::pin(step(app, &called_off))).await?;
         let done = after.state == State::Cancelled || is_under_way(&after);
         return if done { Ok(after) } else { Err(too_late(&after)) };
     }
