@@ -23,7 +23,7 @@ use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind
 use crate::money::{adjustments, provider_fees};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Purchase, PurchaseStatus};
-use sums::{Sums, counted};
+use sums::{Sums, effect_of};
 
 /// What is not explained by then, a person must look at: within an hour of Revio's saying so.
 const UNEXPLAINED_MAX: TimeDelta = TimeDelta::minutes(45);
@@ -142,8 +142,8 @@ async fn add_up<'a>(
     }
     provider_objects::end_stale_answers(app, &payments).await?;
     let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
-    let booked = transactions::children_of(app, deposit.id, &ids).await?;
-    Sums::of(deposit, purchase, &payments, &booked)
+    let rows = transactions::children_of(app, deposit.id, &ids).await?;
+    Sums::of(deposit, purchase, &payments, &rows)
 }
 
 /// Whether Revio has told of a Payment that its purchase does not know yet: that is how it was before. `refunded`: by all that are known.
@@ -248,7 +248,7 @@ async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {
         return Err(Error::Unusable(format!("given back by Revio, which does not say how much: Payment {id}").into()));
     }
     for payment in payments {
-        back = match counted(&payment, item.amount.currency().code()) {
+        back = match effect_of(&payment, item.amount.currency().code()) {
             Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
             Ok(Some((_, minor))) => back.saturating_add(minor),
             Ok(None) => back,

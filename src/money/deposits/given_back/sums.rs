@@ -12,7 +12,7 @@ use crate::provider::revio::{Purchase, PurchaseStatus};
 /// A Payment that counts, and the row that it has or gets.
 struct Counted {
     payment: Uuid,
-    row: Uuid,
+    row_id: Uuid,
     kind: Kind,
     minor: i64,
 }
@@ -26,7 +26,7 @@ pub(super) struct Sums<'a> {
     /// By Revio's word.
     reversed: Reversed,
     /// What of it has a row that stands, or that people have closed, or gets one.
-    booked: Reversed,
+    standing: Reversed,
     paid: i64,
     /// The first that cannot be booked, and why.
     odd: Option<String>,
@@ -45,7 +45,7 @@ impl<'a> Sums<'a> {
         deposit: &'a Transaction,
         purchase: &Purchase,
         payments: &[Known],
-        booked: &[Transaction],
+        rows: &[Transaction],
     ) -> Result<Self> {
         let paid =
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
@@ -53,32 +53,32 @@ impl<'a> Sums<'a> {
         let unsaid = purchase.payments().find(|id| !is_said(id));
         let refund_entries = provider_objects::refund_entries(payments);
         let mut sums = Self { paid, unsaid, refund_entries, ..Self::default() };
-        let counted = sums.read((deposit, purchase), payments, booked);
-        sums.plan_rows(deposit, counted, booked)?;
-        sums.add_standing(booked);
+        let counted = sums.add_payments((deposit, purchase), payments, rows);
+        sums.plan_rows(deposit, counted, rows)?;
+        sums.add_standing(rows);
         Ok(sums)
     }
 
     /// What counts: reversals last, so that what they reverse is there.
-    fn read(
+    fn add_payments(
         &mut self,
         (deposit, purchase): (&Transaction, &Purchase),
         payments: &[Known],
-        booked: &[Transaction],
+        rows: &[Transaction],
     ) -> Vec<Counted> {
         let currency = deposit.amount.currency().code();
-        let mut read = Vec::new();
+        let mut counted = Vec::new();
         for payment in payments {
-            match counted(payment, currency) {
+            match effect_of(payment, currency) {
                 Ok(Some((kind, minor))) => {
                     add(&mut self.reversed, kind, minor);
                     self.undone_by_word =
-                        self.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
-                    let row = provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind));
-                    read.push(Counted { payment: payment.id, row, kind, minor });
+                        self.undone_by_word.or_else(|| is_undone_by_word(purchase, payment).then_some(payment.id));
+                    let row_id = provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind));
+                    counted.push(Counted { payment: payment.id, row_id, kind, minor });
                 }
                 Ok(None) => {
-                    let row = booked.iter().find(|row| row.provider.id == Some(payment.id) && can_be_undone(row));
+                    let row = rows.iter().find(|row| row.provider.id == Some(payment.id) && can_be_undone(row));
                     self.undone.extend(row.cloned());
                 }
                 Err(odd) => {
@@ -89,31 +89,31 @@ impl<'a> Sums<'a> {
                 }
             }
         }
-        read.sort_by_key(|one| one.kind == Kind::ChargebackReversal);
-        read
+        counted.sort_by_key(|one| one.kind == Kind::ChargebackReversal);
+        counted
     }
 
     /// A row for each that has none and may be booked.
-    fn plan_rows(&mut self, deposit: &'a Transaction, counted: Vec<Counted>, booked: &[Transaction]) -> Result<()> {
-        for Counted { payment, row, kind, minor } in counted {
-            if let Some(booked) = booked.iter().find(|row| row.provider.id == Some(payment)) {
-                self.odd = self.odd.take().or_else(|| differs(booked, minor));
+    fn plan_rows(&mut self, deposit: &'a Transaction, counted: Vec<Counted>, rows: &[Transaction]) -> Result<()> {
+        for Counted { payment, row_id, kind, minor } in counted {
+            if let Some(row) = rows.iter().find(|row| row.provider.id == Some(payment)) {
+                self.odd = self.odd.take().or_else(|| differs(row, minor));
             } else if self.fits(kind) {
                 let amount = Amount::new(minor, deposit.amount.currency()).map_err(Error::internal)?;
                 let (state, provider_id) = (State::Initiated, Some(payment));
-                self.new.push(Child { id: row, parent: deposit, kind, state, amount, provider_id });
+                self.new.push(Child { id: row_id, parent: deposit, kind, state, amount, provider_id });
             }
         }
         Ok(())
     }
 
-    fn add_standing(&mut self, booked: &[Transaction]) {
+    fn add_standing(&mut self, rows: &[Transaction]) {
         let is_closed = |row: &Transaction| row.failure_reason == Some(FailureReason::ClosedByReview);
         let is_undone = |row: &Transaction| self.undone.iter().any(|undone| undone.id == row.id);
         let stands = |row: &&Transaction| is_closed(row) || can_be_undone(row) && !is_undone(row);
-        let standing = booked.iter().filter(stands).map(|row| (row.kind, row.amount.minor()));
+        let standing = rows.iter().filter(stands).map(|row| (row.kind, row.amount.minor()));
         for (kind, minor) in standing.chain(self.new.iter().map(|child| (child.kind, child.amount.minor()))) {
-            add(&mut self.booked, kind, minor);
+            add(&mut self.standing, kind, minor);
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Sums<'a> {
 
     /// What the deposit's row says of it: what is booked, whatever else Revio says. Less than nothing was never charged back.
     pub(super) fn noted(&self) -> Reversed {
-        Reversed { charged_back_minor: self.booked.charged_back_minor.max(0), ..self.booked }
+        Reversed { charged_back_minor: self.standing.charged_back_minor.max(0), ..self.standing }
     }
 
     /// What does not agree, in words that stay the same while it lasts: of the Payments among themselves, of the purchase's total, of its word.
@@ -215,17 +215,16 @@ fn can_be_undone(row: &Transaction) -> bool {
 }
 
 /// Where a Payment counts for something else than its row has booked: it came to pass after it had failed, or is about another sum by now.
-fn differs(booked: &Transaction, minor: i64) -> Option<String> {
-    let undone = booked.failure_reason == Some(FailureReason::ProviderUndid);
-    let (id, before) = (booked.provider.id.unwrap_or_default(), booked.amount.minor());
-    if undone {
+fn differs(row: &Transaction, minor: i64) -> Option<String> {
+    let (id, before) = (row.provider.id.unwrap_or_default(), row.amount.minor());
+    if row.failure_reason == Some(FailureReason::ProviderUndid) {
         return Some(format!("Revio's Payment {id} failed, was undone, and counts again"));
     }
     (before != minor).then(|| format!("Revio's Payment {id} says {minor}, and {before} was booked of it"))
 }
 
 /// What a Payment of Revio's gave back, or took again (a reversal); `None` when it failed.
-pub(super) fn counted(payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
+pub(super) fn effect_of(payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
     let id = payment.id;
     match payment.status.as_str() {
         "success" | "" | "paid" | "executed" => {}
@@ -258,7 +257,7 @@ fn is_in(payment: &Known, currency: &str) -> bool {
 }
 
 /// Whether the purchase names a Payment again, and is not what that made of it any more.
-fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
+fn is_undone_by_word(purchase: &Purchase, payment: &Known) -> bool {
     let last = purchase.became_by(payment.id).last();
     match payment.kind {
         ObjectKind::Refund => last.is_some_and(|status| !matches!(status, PurchaseStatus::Refunded(_))),
