@@ -111,13 +111,8 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
 /// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if !is_own(app, withdrawal, payout) && !booking::is_closed_by_review(app, withdrawal, payout) {
-        return transactions::hold(
-            app,
-            withdrawal,
-            Hold::NotProven,
-            "Revio's payout has another reference, mode or brand",
-        )
-        .await;
+        let reason = "Revio's payout has another reference, mode or brand";
+        return transactions::hold(app, withdrawal, Hold::NotProven, reason).await;
     }
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, payout.status.is_known(), ASK_MIN).await?;
     // Also where its call was not answered.
@@ -149,12 +144,8 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
             let age = app.clock.now() - since;
             let longest = if is_begun { UNDECIDED_MAX } else { NOT_BEGUN_MAX };
             if age > longest {
-                let reason = format!(
-                    "Revio still calls payout {} {} after {} hours",
-                    payout.id,
-                    payout.status.word(),
-                    age.num_hours()
-                );
+                let (id, word, hours) = (payout.id, payout.status.word(), age.num_hours());
+                let reason = format!("Revio still calls payout {id} {word} after {hours} hours");
                 return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
             }
             transactions::defer(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await

@@ -149,8 +149,7 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         execution_url: payout.execution_url.clone(),
         // By our own clock: Revio's may differ, and the window is a length of time.
         created_at: Some(app.clock.now()),
-        checkout_url: None,
-        expires_at: None,
+        ..Provider::default()
     };
     let to = Move::to(State::Reserved, Due::In(EXECUTION_BEGINS_WITHIN)).with_provider(provider);
     transactions::advance(app, withdrawal, to).await

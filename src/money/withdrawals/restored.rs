@@ -68,10 +68,8 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
     let provider = Provider {
         id: Some(payout_id),
         status: Some(payout.status.word().to_owned()),
-        execution_url: None,
         created_at: Some(app.clock.now()),
-        checkout_url: None,
-        expires_at: None,
+        ..Provider::default()
     };
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
     let mut tx = app.db.begin().await?;
