@@ -13,6 +13,7 @@
 //!     initiated --> cancelled: who proposed it may not any more, or a person closed it
 //!     in_transit --> completed: arrived (posted)
 //!     in_transit --> returned: returned (voided)
+//!     in_transit --> cancelled: a person closed it, for the ledger has lost what it held (TigerBeetle was put back to an earlier moment)
 //! ```
 //!
 //! The rules are those of corrections (`adjustments`): an approval names a hash over all of the row, maker and checkers are looked at again
@@ -213,13 +214,13 @@ pub async fn land(app: &App, by: &StaffMember, id: Uuid, arrival: Arrival) -> Re
     step_inline(app, noted).await
 }
 
-/// Ends a hold. One that the ledger may have booked is not dismissed.
+/// Ends a hold. One that the ledger has, or may have booked, is not dismissed.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Journal> {
     let journal = find(app, id).await?;
     let Some(reason) = journal.held_reason.clone() else { return Err(Error::StaleState) };
     let (action, to) = match how {
         Resolution::Retry => ("journal.retried", Move::to(journal.state).due(app.clock.now())),
-        Resolution::Dismiss if journal.booking_at.is_some() || booking::is_in_ledger(app, &journal).await? => {
+        Resolution::Dismiss if was_asked(&journal) || booking::is_in_ledger(app, &journal).await? => {
             return Err(Error::field("action", "cannot be dismiss once the ledger was asked: retry"));
         }
         Resolution::Dismiss => ("journal.dismissed", Move::to(State::Cancelled).because(Failure::ClosedByReview)),
@@ -231,6 +232,11 @@ pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: 
     tx.commit().await?;
     announce(app, &journal, &to);
     Ok(resolved)
+}
+
+/// Whether the ledger was asked, and may not have it yet. Of what is on its way it has said that it holds it: what is not there any more is lost.
+fn was_asked(journal: &Journal) -> bool {
+    journal.booking_at.is_some() && journal.state != State::InTransit
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Journal> {
@@ -292,6 +298,7 @@ async fn step(app: &App, row: &Journal) -> Result<Journal> {
         // On its way: somebody says when it has arrived.
         (State::InTransit, None) => rest(app, row).await,
         (State::Completed | State::Returned | State::Rejected | State::Cancelled | State::Expired, _) => {
+            booking::end_again(app, row).await?;
             rest(app, row).await
         }
     }

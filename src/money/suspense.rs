@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! set_aside   item written ─> the ledger moves provider_balance → suspense ─> open
-//! claim       a row says how much of the item it takes, and only then moves it: never more than there is, once a row
+//! claim       a row says how much of the item it takes, and only then moves it: never more than there is, once a row, and nothing of what the
+//!               ledger has lost
 //!               adjustments: suspense → wallet        journals: suspense → where it came from, or equity
 //!               reversals: suspense → provider_balance (the payer got it back), or back again
 //! move_for_payer  the same, of all of an item of which no row is known; by the purchase that brought it
@@ -63,10 +64,9 @@ pub struct NewItem {
 /// Books money that came and fits nobody. Safe to repeat.
 pub async fn set_aside(app: &App, new: &NewItem) -> Result<()> {
     note(app, new).await?;
-    let currency = new.amount.currency();
-    let (debit, credit) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
-    app.ledger.open_once(&[debit, credit]).await?;
-    app.ledger.transfer(transfer(new.id, Leg::Unmatched, debit, credit, new.amount)).await?;
+    let came = came(app, new.id, new.amount);
+    app.ledger.open_once(&[came.debit, came.credit]).await?;
+    app.ledger.transfer(came).await?;
     app.crash.at("suspense.booked")?;
     mark_booked(app, new).await
 }
@@ -83,6 +83,12 @@ pub async fn mark_booked(app: &App, new: &NewItem) -> Result<()> {
         transactions::set_outcome(app, row, Outcome::SetAside).await?;
     }
     Ok(store::set_booked(&app.db, new.id, app.clock.now()).await?)
+}
+
+/// What brings an item that came from Revio.
+fn came(app: &App, item: Uuid, amount: Amount) -> Transfer {
+    let (debit, credit) = (app.ledger.provider_balance(amount.currency()), app.ledger.suspense(amount.currency()));
+    transfer(item, Leg::Unmatched, debit, credit, amount)
 }
 
 fn transfer(item: Uuid, leg: Leg, debit: ledger::Account, credit: ledger::Account, amount: Amount) -> Transfer {
@@ -106,6 +112,12 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
     }
     if note_returned(app, &item).await? {
         return Err(Error::field("item_id", "is no item in suspense any more: its payer has it back"));
+    }
+    if !has_come(app, &item, item.taken_minor).await? {
+        return Err(Error::field(
+            "item_id",
+            "is no item in suspense any more: the ledger was put back to before it came, and who has it is to be found out",
+        ));
     }
     if is_being_followed(app, &item, None).await? {
         return Err(Error::field(
@@ -131,7 +143,7 @@ pub async fn require_clearable(app: &App) -> Result<()> {
 }
 
 /// Claims so much of an item for a row, before the ledger moves it; less than zero puts it back. False when there is not so much: somebody
-/// else was first. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
+/// else was first, or the ledger has lost it. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
     require_clearable(app).await?;
     let item = &remember(app, item.clone(), Some(by.id())).await?;
@@ -141,6 +153,9 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     let (transaction_id, _) = by.columns();
     if is_being_followed(app, item, transaction_id).await? {
         return Err(Error::unavailable("Revio is asked whether the payer of the item has it back"));
+    }
+    if item.booked_at.is_some() && !has_come(app, item, item.taken_minor).await? {
+        return Ok(false);
     }
     let mut tx = app.db.begin().await?;
     if !store::insert_clearing(&mut *tx, item.id, by, minor, app.clock.now()).await? {
@@ -196,6 +211,35 @@ async fn note_returned(app: &App, item: &Item) -> Result<bool> {
     Ok(is_returned)
 }
 
+/// Whether the ledger has what brought the item: else who takes of it takes other people's money. One that was put back to before that has lost
+/// it. What came from Revio comes once more then, by the same id, unless the ledger has lost besides what rows took of it, `taken` by PostgreSQL's
+/// word; and what a correction or a journal brought comes no more: of those people find out who has it.
+async fn has_come(app: &App, item: &Item, taken: i64) -> Result<bool> {
+    let leg = match item.kind {
+        ItemKind::OtherAmount
+        | ItemKind::OtherCurrency
+        | ItemKind::OtherReference
+        | ItemKind::ClosedWallet
+        | ItemKind::UnknownRow => Leg::Unmatched,
+        ItemKind::Correction => Leg::Main,
+        ItemKind::Journal => Leg::Journal,
+    };
+    if !app.ledger.lookup(&[TransferId::of(item.id, leg)]).await?.is_empty() {
+        return Ok(true);
+    }
+    let recorded = app.ledger.taken_of_item(item.amount.currency(), item.id).await?;
+    if leg != Leg::Unmatched || recorded.iter().map(|row| row.minor).sum::<i64>() != taken {
+        tracing::error!(item.id = %item.id, "the ledger has lost what brought an item in suspense: nothing is taken of it");
+        return Ok(false);
+    }
+    tracing::error!(item.id = %item.id, "the ledger has lost what brought an item in suspense: it is set aside once more");
+    let came = came(app, item.id, item.amount);
+    app.ledger.open(&[came.debit, came.credit]).await?;
+    app.ledger.transfer(came).await?;
+    app.crash.at("suspense.came_again")?;
+    Ok(true)
+}
+
 /// What was claimed is open again: the ledger refused it, or it came back. What was put back by a claim is taken again: false when somebody
 /// else has it meanwhile. Nothing to give up is true.
 pub async fn give_up_claim(app: &App, by: Subject) -> Result<bool> {
@@ -239,7 +283,12 @@ pub async fn move_for_payer(app: &App, item: &Item, (payer, is_back): (Payer, bo
     let gone = transfer(item.id, Leg::UnmatchedReturn, suspense, provider_balance, item.amount);
     if (payer, is_back) != (Payer::Unpaid, false) {
         require_clearable(app).await?;
-        remember(app, item.clone(), None).await?;
+        let item = remember(app, item.clone(), None).await?;
+        // What its payer has back no row took.
+        let taken = if payer == Payer::Returned { 0 } else { item.taken_minor };
+        if !has_come(app, &item, taken).await? {
+            return Err(Error::Unusable("given back by Revio, and the ledger has lost what brought it".into()));
+        }
     }
     let mut tx = app.db.begin().await?;
     require_unnamed(&mut tx, unbooked).await?;

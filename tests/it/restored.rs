@@ -1,23 +1,22 @@
 //! PostgreSQL is put back to an earlier moment while the ledger and Revio go on: nothing is paid again, what the ledger knows of a row the
-//! row is reminded of, and what is lost is listed until an operator has looked. Or the ledger is, and nothing is paid either.
+//! row is reminded of, and what is lost is listed until an operator has looked. Or the ledger is (`older_ledger`).
 
 mod cleared;
 mod copies;
 mod corrected;
 mod forgotten;
 mod lost;
+mod older_ledger;
 mod returned;
 
 use std::collections::HashSet;
 
 use chrono::TimeDelta;
-use ledger::{Account, AccountCode, Currency, Leg, Recorded, TransferId};
-use octoco::app::LedgerCopy;
+use ledger::{AccountCode, Leg, Recorded, TransferId};
 use octoco::books::projector;
 use octoco::identity::audit::Actor;
 use octoco::money::{manual_review, transactions};
 use octoco::money::{provider_objects, safe_mode, withdrawals};
-use octoco::platform::error::Error;
 use octoco::platform::permissions::Role;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -226,68 +225,6 @@ async fn what_was_found_counts_though_whoever_found_it_died(db: PgPool) {
     t.drive().await;
     projector::watch(&t.app).await.expect("once more");
     assert!(!due().await, "once");
-}
-
-/// What the copy has of a transfer that the ledger has lost: as after a restore of the ledger to the moment before it.
-async fn copy_what_the_ledger_has_lost(t: &TestApp) -> Uuid {
-    sqlx::query_scalar(
-        "with line as (
-             insert into ledger_transfers
-             select (jsonb_populate_record(l, jsonb_build_object(
-                        'timestamp', l.timestamp + 1, 'id', (left(gen_random_uuid()::text, 34) || '01')::uuid))).*
-               from ledger_transfers l where timestamp = (select max(timestamp) from ledger_transfers)
-             returning id, currency, timestamp)
-         update ledger_cursor c set timestamp = line.timestamp from line where c.currency = line.currency returning line.id",
-    )
-    .fetch_one(&t.app.db)
-    .await
-    .expect("PostgreSQL does it")
-}
-
-#[sqlx::test]
-async fn a_ledger_that_is_older_than_its_copy_pays_nothing_and_the_copy_keeps_what_was_lost(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let admin = t.staff(Role::Admin).await;
-    let customer = t.customer_with(10_000).await;
-    look(&t).await;
-    let lost = copy_what_the_ledger_has_lost(&t).await;
-    let copy = "select md5((select string_agg(l::text, ';' order by timestamp) from ledger_transfers l)
-                        || (select string_agg(a::text, ';' order by id) from ledger_accounts a)
-                        || (select string_agg(timestamp::text, ';') from ledger_cursor))";
-    let copy = async || -> String { sqlx::query_scalar(copy).fetch_one(&t.app.db).await.expect("a hash") };
-    let before = copy().await;
-    t.app.ledger_copy.send_replace(LedgerCopy::Awaited);
-    projector::watch(&t.app).await.expect("watched");
-    let shown = t.get(&admin, "/v1/admin/safe-mode").await.body;
-    let reason = shown["reason"].as_str().expect("a reason");
-    assert!(shown["active"] == true && reason.starts_with("the ledger is behind its copy in ZAR"), "{shown}");
-    let named = projector::verify(&t.app).await.expect("compared").differences;
-    assert_eq!((named[0].id, named[0].problem), (lost, "is a row that the ledger does not have"), "{named:?}");
-    let paid_in = t.deposit(&customer, 500, "d").await;
-    t.pay(&paid_in).await;
-    assert_eq!(t.state(paid_in.id()).await, "completed", "deposits go on");
-    let waits = t.withdraw(&customer, 2_000, "w").await.id();
-    wait(&t, 5).await;
-    assert_eq!((t.state(waits).await.as_str(), t.sim.payouts_by_reference(&waits.to_string()).len()), ("reserved", 0));
-    // Whoever copies, heals or builds it anew leaves it as it is.
-    projector::step(&t.app).await.expect("nothing is copied");
-    assert!(matches!(projector::catch_up(&t.app).await, Err(Error::BooksBehind)));
-    projector::recompute_line(&t.app, lost).await.expect_err("it is all that is left of it");
-    let wallet = Account::wallet(customer.id, Currency::ZAR).id.as_uuid();
-    projector::recompute_account(&t.app, Currency::ZAR, wallet).await.expect_err("likewise");
-    projector::rebuild(&t.app).await.expect_err("likewise");
-    assert_eq!(copy().await, before);
-    leave(&t, &admin).await;
-    assert!(safe_mode::pays_nothing(&t.app).await.expect("an answer"), "too early");
-    projector::watch(&t.app).await.expect("watched");
-    assert_eq!(t.get(&admin, "/v1/admin/safe-mode").await.body["active"], true, "and it begins again");
-    // A person has written down what is lost.
-    projector::rebuild_accepting_lost(&t.app).await.expect("rebuilt");
-    look(&t).await;
-    leave(&t, &admin).await;
-    wait(&t, 2).await;
-    assert_eq!(t.state(waits).await, "completed");
-    t.finish().await;
 }
 
 const CUSTOMERS: usize = 8;

@@ -4,7 +4,8 @@
 //! projector is locked out, the little that the ledger has got meanwhile is copied too, and one SQL transaction takes out the live
 //! rows that differ and puts in those that are missing. Readers see the old rows until that is committed; views and grants stay. A
 //! rebuild that dies leaves the live tables as they were; the next one starts anew. At the end the slots of dashboards are counted anew.
-//! Where the ledger is behind its copy, what it has lost would be taken out: that needs a person's word ([`rebuild_accepting_lost`]).
+//! Where the ledger is behind its copy, what it has lost would be taken out: that needs a person's word ([`rebuild_accepting_lost`]), and
+//! what the ledger can be told again without a person it is told then.
 
 mod store;
 
@@ -44,7 +45,21 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
 pub async fn rebuild_accepting_lost(app: &App) -> Result<Rebuilt> {
     let rebuilt = build(app, Lost::TakenOut).await?;
     restrictions::impose_again(app).await?;
+    end_again(app).await?;
     Ok(rebuilt)
+}
+
+/// What has ended is looked at by nobody. Where the ledger has no more of it than that it is reserved, it is due, and the worker ends it there
+/// once more.
+async fn end_again(app: &App) -> Result<()> {
+    let mut db = app.db.acquire().await?.detach();
+    copy::be_patient(&mut db).await?;
+    let rows = store::make_ended_due(&mut db, app.clock.now()).await?;
+    db.close().await?;
+    if rows > 0 {
+        tracing::error!(rows, "the ledger has lost how rows ended that it has reserved: they are due");
+    }
+    Ok(())
 }
 
 async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {

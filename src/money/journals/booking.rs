@@ -6,6 +6,7 @@
 //! clear      item claimed ─> transfer                             completed, or rejected and the claim given up
 //! send       held                                                 in_transit; then land: posted or voided
 //! take_out   held ─> position looked at ─> posted or voided       completed or rejected
+//! end_again  held, and its row has ended                          posted or voided, as the row says
 //! ```
 
 use ledger::{Account, JournalStanding, LedgerError, Leg, Refusal, Resolution, Transfer, TransferId};
@@ -21,6 +22,8 @@ use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
+
+const HOLD_LOST: &str = "the ledger has lost what it held, for it was put back to an earlier moment: dismiss it, and propose what the line says anew";
 
 /// `initiated → completed | in_transit | rejected`.
 pub(super) async fn book(app: &App, row: &Journal) -> Result<Journal> {
@@ -203,6 +206,10 @@ async fn send(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
 
 /// `in_transit → completed | returned`, as the row says already.
 pub(super) async fn land(app: &App, row: &Journal, outcome: Outcome) -> Result<Journal> {
+    // What is not held can neither be posted nor voided, and the try would spend the id of that for ever.
+    if !is_in_ledger(app, row).await? {
+        return super::hold(app, row, HOLD_LOST).await;
+    }
     let (answer, state) = match outcome {
         Outcome::Arrived => (app.ledger.post_journal(row.id).await, State::Completed),
         Outcome::Returned => (app.ledger.void_journal(row.id).await, State::Returned),
@@ -215,6 +222,23 @@ pub(super) async fn land(app: &App, row: &Journal, outcome: Outcome) -> Result<J
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Of what has ended nothing is held, unless TigerBeetle was put back to before that end, and PostgreSQL was not: then it ends there once more, by
+/// the same ids.
+pub(super) async fn end_again(app: &App, row: &Journal) -> Result<()> {
+    if app.ledger.journal_standing(row.id).await? != JournalStanding::Held {
+        return Ok(());
+    }
+    let state = row.state.name();
+    tracing::error!(journal.id = %row.id, state, "the ledger has lost how a journal ended: it ends there once more");
+    let has_moved = row.state == State::Completed;
+    if has_moved {
+        app.ledger.post_journal(row.id).await?
+    } else {
+        app.ledger.void_journal(row.id).await?
+    }
+    Ok(app.crash.at("journal.ended_again")?)
 }
 
 /// Own money leaves only while what is held covers what is owed to customers. A balance that is read and then acted upon is worth nothing:

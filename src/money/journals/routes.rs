@@ -469,7 +469,7 @@ async fn land(app: &App, staff: &Staff<JournalsCreate>, id: Uuid, arrival: Arriv
 
 /// Resolve a journal on hold
 ///
-/// `retry` lets it go on, `dismiss` ends it while the ledger was not asked. Needs `held.resolve`. Audited, with the note.
+/// `retry` lets it go on, `dismiss` ends it while the ledger was not asked, or has lost what it held. Needs `held.resolve`. Audited, with the note.
 #[utoipa::path(post, path = "/v1/admin/journals/{id}/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     params(("id" = Uuid, Path)), request_body = ResolveJournalBody,
     responses((status = 200, body = JournalView),

@@ -1,6 +1,8 @@
 //! A withdrawal that has ended, and of which Revio says something else now. Called by `withdrawals` when Revio tells of its payout, and by
 //! its looks at finished withdrawals.
 
+mod lost_ends;
+
 use super::booking::{self, LATER_LOOKS, TAKEN_LATE};
 use super::outcomes;
 use crate::app::App;
@@ -12,6 +14,7 @@ use crate::provider::revio::{Payout, PayoutStatus};
 /// A finished withdrawal, some time later: is Revio's word still the same? Where nothing was paid, its word on payouts that the row let go of
 /// counts, too.
 pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let withdrawal = &lost_ends::end_again(app, withdrawal).await?;
     let (mut looked, mut unknown) = (withdrawal.clone(), None);
     for payout_id in outcomes::every_payout(app, withdrawal).await? {
         let is_own = looked.provider.id == Some(payout_id);
@@ -23,21 +26,26 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
         let Some(payout) = provider_objects::if_known(asked)? else { continue };
         match payout.status {
             PayoutStatus::Unknown(_) => unknown = unknown.or(Some(payout)),
-            PayoutStatus::Success => looked = reconsider(app, &looked, &payout).await?,
-            _ if is_own => looked = reconsider(app, &looked, &payout).await?,
+            PayoutStatus::Success => looked = act_on(app, &looked, &payout).await?,
+            _ if is_own => looked = act_on(app, &looked, &payout).await?,
             // It is on its way, or never was: its end is told, and looked for again.
             PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Error | PayoutStatus::Returned => {}
         }
     }
     match unknown {
         // Asked again soon, or held: no word that we know is no word that stays. Where another was paid, that counts.
-        Some(payout) if looked.state == withdrawal.state => reconsider(app, &looked, &payout).await,
+        Some(payout) if looked.state == withdrawal.state => act_on(app, &looked, &payout).await,
         Some(_) | None => transactions::look_again(app, &looked, &LATER_LOOKS).await,
     }
 }
 
 /// Revio's word on a finished withdrawal: the same as before, or another one.
 pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    act_on(app, &lost_ends::end_again(app, withdrawal).await?, payout).await
+}
+
+/// The same of one that has ended in the ledger, too.
+async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let is_known = payout.status.is_known();
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, is_known, LATER_LOOKS[0]).await?;
     match (withdrawal.state, &payout.status) {

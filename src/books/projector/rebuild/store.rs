@@ -4,6 +4,7 @@
 use sqlx::{Connection, PgConnection};
 
 use crate::platform::advisory_lock::AdvisoryLock;
+use crate::platform::clock::DateTime;
 
 /// The migrations that made the tables and what reads them: what made them once makes them again. Another one that changes them must
 /// be run after the first, and until somebody has taught [`create_tables`] that, it refuses.
@@ -143,4 +144,28 @@ pub(super) async fn swap(db: &mut PgConnection, currencies: &[String]) -> sqlx::
         changed.push((table, out, put));
     }
     Ok(changed)
+}
+
+/// Withdrawals and journals that have ended, and of which the ledger's copy has a reservation that is neither posted nor released, are due; those on
+/// hold are a person's, and those in hand or about to be stay so. How many.
+pub(super) async fn make_ended_due(db: &mut PgConnection, now: DateTime) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"with reserved as (
+               select l.reference as id from public.ledger_transfers l
+                where l.kind = 'pending' and not exists (select from public.ledger_transfers r where r.pending_id = l.id)),
+           withdrawal as (
+               update public.transactions set due_at = $1, attempts = 0
+                where id in (select id from reserved) and kind = 'withdrawal' and state in ('completed', 'failed', 'cancelled')
+                  and held_reason is null and (due_at is null or due_at > $1::timestamptz + interval '90 seconds')
+               returning id),
+           journal as (
+               update public.journals set due_at = $1, attempts = 0
+                where id in (select id from reserved) and ended_at is not null and held_reason is null
+                  and (due_at is null or due_at > $1::timestamptz + interval '90 seconds')
+               returning id)
+           select (select count(*) from withdrawal) + (select count(*) from journal) as "rows!""#,
+        now
+    )
+    .fetch_one(db)
+    .await
 }
