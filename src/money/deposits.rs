@@ -283,16 +283,32 @@ async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
 }
 
 /// Revio told of a purchase: looks at its present state.
-pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<Followed> {
-    let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
-        return unknown::apply(app, purchase_id).await;
+pub async fn on_provider_event(app: &App, purchase: Told, reference: Option<Uuid>) -> Result<Followed> {
+    let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase.id, reference).await? else {
+        return unknown::apply(app, purchase).await;
     };
-    follow_event(app, &deposit, purchase_id).instrument(transactions::span(&deposit)).await?;
+    follow_event(app, &deposit, purchase).instrument(transactions::span(&deposit)).await?;
     Ok(Followed::Settled)
 }
 
-async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {
+/// A purchase of which Revio has told something.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    pub id: Uuid,
+    /// That it was paid, at this second by Revio's clock.
+    pub paid_on: Option<i64>,
+}
+
+async fn follow_event(app: &App, deposit: &Transaction, told: Told) -> Result<()> {
+    let purchase_id = told.id;
     let purchase = provider_objects::ask_for_purchase(app, Some(deposit.id), purchase_id).await?;
+    // Of that very second an answer from before it and one from after it look equally new.
+    let is_of_that_second = told.paid_on.is_some() && purchase.updated_on.whole() == told.paid_on;
+    if is_of_that_second && purchase.status.is_known() && !purchase.status.means_paid() {
+        return Err(Error::Unusable(
+            "Revio says that it was paid, and by its answer of that second it is not yet".into(),
+        ));
+    }
     // However it is spelled: it is the same row that the event was found by.
     let is_ours = purchase.reference.parse::<Uuid>() == Ok(deposit.id);
     match deposit.provider.id {

@@ -24,8 +24,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::money::deposits::{self, Told};
 use crate::money::provider_objects::{self, Followed, NotKnown, ObjectKind};
-use crate::money::{deposits, withdrawals};
+use crate::money::withdrawals;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::{clock, signature::PublicKeys, slow_reads, text_enum::text_enum};
@@ -278,7 +279,8 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     let followed = match event.object {
         Some(EventObject::Purchase(id)) => {
             provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;
-            deposits::on_provider_event(app, id, event.reference).await?
+            let told = Told { id, paid_on: changed_on.filter(|_| event::tells_of_money(&event.event_type)) };
+            deposits::on_provider_event(app, told, event.reference).await?
         }
         Some(EventObject::Payout(id)) => {
             provider_objects::announce(app, ObjectKind::Payout, id, changed_on).await?;

@@ -224,7 +224,7 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Re
 
 /// Forgets what was told of a customer, of transactions and of all else, for an erasure. What comes after it (that the person is erased, a move
 /// of the last minutes once more) has nothing in it that must go.
-pub async fn forget_transactions_of(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+pub async fn forget_about(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
     Ok(store::delete_events_about(tx, user_id).await?)
 }
 

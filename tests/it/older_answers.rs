@@ -226,6 +226,35 @@ async fn a_payment_of_a_purchase_that_is_answered_as_it_was_before_is_for_a_pers
     assert_eq!(stale, 0);
 }
 
+/// Within one second of Revio's clock what was before an event and what came after it look equally new.
+#[sqlx::test]
+async fn an_answer_of_the_events_own_second_that_knows_of_no_payment_does_not_end_the_event(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    for field in ["/status", "/status_history", "/payment", "/marked_as_paid"] {
+        t.sim.set_override(Override::of(
+            purchase,
+            field,
+            t.sim.purchase(purchase).expect("it is there")[&field[1..]].clone(),
+        ));
+    }
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!(
+        (t.state(deposit).await.as_str(), ends_of(&t, "purchase.paid").await),
+        ("awaiting_payment", vec!["pending".to_owned()])
+    );
+    t.sim.clear_overrides();
+    wait(&t, 1).await;
+    assert_eq!(
+        (t.state(deposit).await.as_str(), ends_of(&t, "purchase.paid").await),
+        ("completed", vec!["done".to_owned()])
+    );
+    t.finish().await;
+}
+
 /// What became of the events of a type.
 async fn ends_of(t: &TestApp, event_type: &str) -> Vec<String> {
     sqlx::query_scalar("select state from webhook_logs where event_type = $1 and verdict = 'accepted' order by id")

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::{AccountCode, Leg, TransferId};
+use octoco::money::provider_objects::Followed;
 use octoco::money::transactions::{self, Kind};
 use octoco::money::{deposits, withdrawals};
 use octoco::platform::error::Result;
@@ -31,11 +32,11 @@ async fn assert_agreed(t: &TestApp, fees: i64) {
 }
 
 /// What an event of Revio's makes of the row, and reconciliation where it finds the fee missing.
-async fn look(t: &TestApp, row: Uuid) -> Result<bool> {
+async fn look(t: &TestApp, row: Uuid) -> Result<Followed> {
     let row = transactions::find(&t.app, row).await.expect("the row is there");
     let object = row.provider.id.expect("Revio knows it");
     if row.kind == Kind::Deposit {
-        deposits::on_provider_event(&t.app, object, Some(row.id)).await
+        deposits::on_provider_event(&t.app, deposits::Told { id: object, paid_on: None }, Some(row.id)).await
     } else {
         withdrawals::on_provider_event(&t.app, object, Some(row.id)).await
     }

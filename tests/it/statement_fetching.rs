@@ -124,10 +124,11 @@ async fn a_unit_that_a_person_said_is_of_that_file_alone(db: PgPool) {
 
 /// Whatever is asked for is made at once, and is this file, with this status.
 #[expect(clippy::disallowed_methods, reason = "the server ends with the test's runtime")]
-async fn revio_with(status: StatusCode, file: &'static str) -> String {
+async fn revio_with(word: &str, (status, file): (StatusCode, &'static str)) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
     let url = format!("http://{}/api/v1/", listener.local_addr().expect("bound"));
-    let made = json!({"id": Uuid::nil(), "status": "success", "download_url": "/file"}).to_string();
+    let made = json!({"id": Uuid::nil(), "status": word, "download_url": "/file", "finished_on": 1_772_500_000});
+    let made = made.to_string();
     let answers = move |uri: Uri| {
         ready(if uri.path() == "/file" { (status, file.to_owned()) } else { (StatusCode::OK, made.clone()) })
     };
@@ -137,8 +138,8 @@ async fn revio_with(status: StatusCode, file: &'static str) -> String {
 }
 
 /// Its books begin on 2026-03-02, and the day after has come.
-async fn fetching_from(db: &PgPool, status: StatusCode, file: &'static str) -> TestApp {
-    let url = revio_with(status, file).await;
+async fn fetching_from(db: &PgPool, word: &str, file: (StatusCode, &'static str)) -> TestApp {
+    let url = revio_with(word, file).await;
     let t = TestApp::with(db.clone(), &[("REVIO_BASE_URL", &url)]).await;
     let opened = "insert into ledger_accounts (id, code, name, currency, opened_timestamp)
                   values ($1, 1000, 'provider_balance', 'ZAR', extract(epoch from timestamptz '2026-03-02 09:00Z')::bigint * 1000000000)";
@@ -150,7 +151,7 @@ async fn fetching_from(db: &PgPool, status: StatusCode, file: &'static str) -> T
 /// Revio answers, and says that it has made it: that is no outage.
 #[sqlx::test]
 async fn a_statement_that_cannot_be_taken_is_asked_for_anew_and_is_for_a_person_in_the_end(db: PgPool) {
-    let t = fetching_from(&db, StatusCode::SERVICE_UNAVAILABLE, "").await;
+    let t = fetching_from(&db, "success", (StatusCode::SERVICE_UNAVAILABLE, "")).await;
     let mut asked = std::collections::BTreeSet::new();
     for _ in 0..24 {
         fetch(&t, 60).await;
@@ -166,10 +167,21 @@ async fn a_statement_that_cannot_be_taken_is_asked_for_anew_and_is_for_a_person_
     assert_eq!((state.as_str(), asked.len()), ("failed", 5), "{asked:?}");
 }
 
+/// Revio's words for how far it is are an open list.
+#[sqlx::test]
+async fn a_statement_that_is_finished_by_a_word_that_nobody_knows_is_taken(db: PgPool) {
+    let empty = "id,product,status,currency,amount,paid_on\n";
+    let t = fetching_from(&db, "completed", (StatusCode::OK, empty)).await;
+    fetch(&t, 40).await;
+    let state = "select state from statement_requests where day = '2026-03-02'";
+    let state: String = sqlx::query_scalar(state).fetch_one(&db).await.expect("PostgreSQL answers");
+    assert_eq!(state, "imported");
+}
+
 /// Where headings should be, there is a payer.
 #[sqlx::test]
 async fn why_a_fetched_file_cannot_be_read_is_told_without_its_cells(db: PgPool) {
-    let t = fetching_from(&db, StatusCode::OK, "Thandi Nkosi,purchase,paid,10.00\n").await;
+    let t = fetching_from(&db, "success", (StatusCode::OK, "Thandi Nkosi,purchase,paid,10.00\n")).await;
     fetch(&t, 40).await;
     assert!(columns_with(&db, "Nkosi").await.is_empty());
     let finance = t.staff(Role::Finance).await;

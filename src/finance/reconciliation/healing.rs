@@ -18,8 +18,9 @@ use super::subjects::{self, Look};
 use super::summaries;
 use crate::app::App;
 use crate::books::projector;
+use crate::money::deposits::{self, Told};
 use crate::money::transactions::{self, FailureReason, Kind, Transaction};
-use crate::money::{deposits, withdrawals};
+use crate::money::withdrawals;
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{self, Errand};
 
@@ -72,7 +73,10 @@ async fn as_the_event(app: &App, row: &Transaction, known: &Break) -> Result<()>
     }
     let Some(object) = known.provider_id.or(row.provider.id) else { return Ok(()) };
     match row.kind {
-        Kind::Deposit => deposits::on_provider_event(app, object, Some(row.id)).await.map(drop),
+        Kind::Deposit => {
+            let told = Told { id: object, paid_on: None };
+            deposits::on_provider_event(app, told, Some(row.id)).await.map(drop)
+        }
         Kind::Withdrawal => withdrawals::on_provider_event(app, object, Some(row.id)).await.map(drop),
         Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment => Ok(()),
     }

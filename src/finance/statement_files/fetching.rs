@@ -124,8 +124,9 @@ async fn look(app: &App, request: &Claimed, id: Uuid) -> Result<&'static str> {
     let statement = app.revio.statement(id).await?;
     let now = app.clock.now();
     match (statement.status, statement.download_url) {
-        // What is fetched is judged by its columns: a word that is not known, with an address, is one more for that it is made.
-        (StatementStatus::Success | StatementStatus::Unknown(_), Some(address)) => {
+        (StatementStatus::Success, Some(address)) => take(app, request, (id, &address)).await,
+        // A word that is not known is one more for that it is made, where Revio says when it was.
+        (StatementStatus::Unknown(_), Some(address)) if statement.finished_on.is_some() => {
             take(app, request, (id, &address)).await
         }
         (StatementStatus::Failed(_), _) => {

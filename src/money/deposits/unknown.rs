@@ -4,7 +4,7 @@
 use ledger::{Amount, Leg, TransferCode, TransferId};
 use uuid::Uuid;
 
-use super::{given_back, store};
+use super::{Told, given_back, store};
 use crate::app::App;
 use crate::money::evidence;
 use crate::money::provider_fees;
@@ -16,13 +16,13 @@ use crate::provider::revio::objects::{Flag, PaymentDetails};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// Where nothing was paid it is nothing of ours. What cannot be decided here becomes a dead letter.
-pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<Followed> {
-    let purchase = provider_objects::or_not_known(provider_objects::ask_for_purchase(app, None, purchase_id).await)?;
+pub(super) async fn apply(app: &App, told: Told) -> Result<Followed> {
+    let purchase = provider_objects::or_not_known(provider_objects::ask_for_purchase(app, None, told.id).await)?;
     // What the event did not say, the purchase may: it is a second one of a deposit that we have.
     if let Some(row) = row_of(&purchase.reference)
         && let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase.id, Some(row)).await?
     {
-        return super::follow_event(app, &deposit, purchase.id).await.map(|()| Followed::Settled);
+        return super::follow_event(app, &deposit, told).await.map(|()| Followed::Settled);
     }
     if suspense::of_object(app, purchase.id).await?.is_none() {
         match (&purchase.status, &purchase.marked_as_paid) {

@@ -60,6 +60,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// Of a payout: it was to be executed, and each time that certainly did not happen.
+    pub fn is_refused(&self) -> bool {
+        self.executions > 0 && self.executions == self.refusals
+    }
+
     /// Of a Payment: it gave nothing back.
     pub fn has_failed(&self) -> bool {
         matches!(self.status.as_str(), "error" | "failed" | "cancelled")

@@ -68,7 +68,10 @@ pub(super) enum Noted {
 
 /// The ledger has which payout it is before money may leave by it: whatever becomes of the row, no other is executed in its place.
 pub(super) async fn note_in_ledger(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Noted> {
-    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    note(app, withdrawal, payout_id, app.ledger.withdrawal_standing(withdrawal.id).await?).await
+}
+
+async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid, standing: WithdrawalStanding) -> Result<Noted> {
     let is_noted = standing.payouts.contains(&payout_id);
     if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
         return Ok(Noted::No(standing));
@@ -84,9 +87,19 @@ pub(super) async fn note_in_ledger(app: &App, withdrawal: &Transaction, payout_i
     }
 }
 
-/// `Some`, on hold, where the ledger has another one.
+/// Before it is executed. `Some`, on hold, where the ledger has another one of which this database does not know that it was refused: whoever
+/// noted that one may be about to execute it, in a row that was put back since.
 pub(super) async fn note_or_hold(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
-    match note_in_ledger(app, withdrawal, payout_id).await? {
+    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    let others: Vec<Uuid> = standing.payouts.iter().copied().filter(|noted| *noted != payout_id).collect();
+    if !others.is_empty() {
+        let known = provider_objects::payouts_of(app, withdrawal.id).await?;
+        let is_refused = |id: &Uuid| known.iter().any(|payout| payout.id == *id && payout.is_refused());
+        if !others.iter().all(is_refused) {
+            return hold_behind(app, withdrawal, &standing).await.map(Some);
+        }
+    }
+    match note(app, withdrawal, payout_id, standing).await? {
         Noted::Yes => Ok(None),
         Noted::No(standing) => hold_behind(app, withdrawal, &standing).await.map(Some),
     }

@@ -16,7 +16,9 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::booking::{self, reported};
-use super::execution::{IN_FLIGHT_MAX, Noted, is_own, note_in_ledger, until_no_call_counts, until_window_ends};
+use super::execution::{
+    IN_FLIGHT_MAX, Noted, is_own, note_in_ledger, until_no_call_counts, until_window_ends, window_is_open,
+};
 use crate::app::App;
 use crate::money::provider_objects::{self, UNKNOWN_MAX};
 use crate::money::safe_mode;
@@ -115,8 +117,13 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         return transactions::hold(app, withdrawal, Hold::NotProven, reason).await;
     }
     let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, payout.status.is_known(), ASK_MIN).await?;
-    // Also where its call was not answered.
-    if withdrawal.state == State::Submitting && matches!(payout.status, PayoutStatus::Pending | PayoutStatus::Success) {
+    // Also where its call was not answered, or not in words that say so. What nobody executed may end as an error, once its time is over.
+    let has_begun = match payout.status {
+        PayoutStatus::Pending | PayoutStatus::Success => true,
+        PayoutStatus::Error => window_is_open(app, withdrawal),
+        PayoutStatus::Initialized | PayoutStatus::Returned | PayoutStatus::Unknown(_) => false,
+    };
+    if withdrawal.state == State::Submitting && has_begun {
         app.revio.execution_took_effect(withdrawal.updated_at);
     }
     match &payout.status {

@@ -23,8 +23,9 @@ use super::submitting::{MarkSubmitting, Marked, Submission};
 use super::{approval, booking};
 use crate::app::App;
 use crate::identity::users;
+use crate::money::provider_objects::{self, Known};
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
-use crate::money::{bank_accounts, evidence, provider_objects, restrictions, safe_mode};
+use crate::money::{bank_accounts, evidence, restrictions, safe_mode};
 use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::{NewPayout, PastPayoutStatus, Payout, PayoutStatus, RevioError};
@@ -421,9 +422,16 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
     let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
     let is_noted = withdrawal.provider.id.is_some_and(|id| standing.payouts.contains(&id));
-    // A call of which the answer was lost may still have its effect, however late.
-    let all_refused = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
-    if (is_noted && !all_refused) || standing.payouts.len() >= PAYOUTS_MAX || registered.len() >= REGISTERED_MAX {
+    // A call of which the answer was lost may still have its effect, however late; what is not noted was not called.
+    let is_refused = current.is_some_and(Known::is_refused);
+    // Unless the ledger is an older one, which has forgotten of another that it was.
+    let mut others = registered.iter().filter(|payout| Some(payout.id) != withdrawal.provider.id);
+    let is_unanswered = others.any(|payout| payout.executions > payout.refusals);
+    if is_unanswered
+        || (is_noted && !is_refused)
+        || standing.payouts.len() >= PAYOUTS_MAX
+        || registered.len() >= REGISTERED_MAX
+    {
         let may_pay =
             registered.iter().filter(|payout| payout.executions > 0 || Some(payout.id) == withdrawal.provider.id);
         let ids: Vec<Uuid> = may_pay.map(|payout| payout.id).collect();

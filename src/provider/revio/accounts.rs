@@ -44,6 +44,9 @@ pub struct Statement {
     /// Only once it is made.
     #[serde(default, deserialize_with = "lenient")]
     pub download_url: Option<String>,
+    /// When it was made.
+    #[serde(default, deserialize_with = "lenient")]
+    pub finished_on: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
