@@ -210,6 +210,10 @@ impl<B: Batch> Line<B> {
 
 async fn serve<B: Batch>(line: Arc<Line<B>>, context: B::Context) {
     loop {
+        // Whoever is ready to run comes first. Those whom a batch has answered wake together and join the next one by one, and what the first
+        // of them begins runs before the second (the runtime takes the youngest task first): it would go out with one. This is no timer: where
+        // nobody is ready it goes on at once.
+        tokio::task::yield_now().await;
         let (items, callers) = line.next();
         if items.is_empty() {
             return;
@@ -308,6 +312,25 @@ mod tests {
         let done: Vec<u64> = done.into_iter().map(|done| done.expect("done")).collect();
         assert_eq!(done, [40, 42, 44, 46, 48, 50, 52]);
         assert!(context.runs.load(Ordering::Relaxed) <= 2, "{:?}", context.runs);
+    }
+
+    /// On the threads of a runtime what a task begins runs before whatever was ready earlier.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    #[expect(clippy::disallowed_methods, reason = "callers that are there at once")]
+    async fn who_is_answered_together_shares_the_next() {
+        let (batchers, context) = (Arc::new(Batchers::default()), context(1_000));
+        let calls = (20..28).map(|n| {
+            let (batchers, context) = (Arc::clone(&batchers), context.clone());
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    assert_eq!(batchers.join::<Doubles>(&context, n).await.expect("done"), 2 * n);
+                }
+            })
+        });
+        let calls: Vec<_> = calls.collect();
+        assert!(join_all(calls).await.iter().all(|call| call.is_ok()));
+        let runs = context.runs.load(Ordering::Relaxed);
+        assert!((20..80).contains(&runs), "{runs} for 160 calls, of which 8 come at once");
     }
 
     #[tokio::test]

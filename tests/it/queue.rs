@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ledger::LedgerError;
 use octoco::platform::clock::{Clock, DateTime};
 use octoco::platform::error::{Error, Result};
 use octoco::platform::queue::{Lease, Next, Queue, RETRY_MINUTES, Setbacks, Work, step_due};
@@ -83,6 +84,17 @@ impl Work for &OneRow {
 async fn a_fault_of_the_row_goes_up_its_ladder_and_is_given_up() {
     let row = OneRow::new(|| Err(Error::internal("ours")));
     assert_eq!(row.pauses(5).await, (vec![0, 60, 300, 900], 1));
+}
+
+/// A page rings for it, once nothing more is tried.
+#[tokio::test]
+async fn a_row_that_is_given_up_for_what_the_ledger_says_is_counted() {
+    let row = OneRow::new(|| Err(LedgerError::Contradiction("pending_transfer_not_found").into()));
+    let counted = || row.tools.1.ledger_contradictions.get();
+    assert_eq!((row.pauses(4).await.1, counted()), (0, 0));
+    assert_eq!((row.pauses(1).await.1, counted()), (1, 1));
+    let ours = OneRow::new(|| Err(Error::internal("ours")));
+    assert_eq!((ours.pauses(5).await.1, ours.tools.1.ledger_contradictions.get()), (1, 0));
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub(crate) async fn only(t: &TestApp) -> Found {
     found.remove(0)
 }
 
-/// A journal as its own flow leaves it, without the ledger.
+/// As its own flow leaves it, without the ledger.
 struct Journal<'a> {
     kind: &'a str,
     state: &'a str,
@@ -46,9 +46,9 @@ async fn journal(t: &TestApp, by: &Customer, journal: &Journal<'_>) -> Uuid {
     let ended = (journal.state == "completed").then_some(now);
     let arrived = (journal.state == "completed" && journal.kind == "settlement").then_some(journal.day);
     let insert = sqlx::query(
-        "insert into journals (id, kind, amount_minor, currency, evidence_kind, evidence_reference, evidence_sha256, evidence_date, reason,
-                               requested_by, created_at, idempotency_key, request_hash, state, updated_at, sent_at, arrival_date, ended_at)
-         values ($1, $2, $3, 'ZAR', 'note', $4, sha256('x'), $5::text::date, 'a test', $6, $7, $1::text, 'x', $8, $7, $7, $9::text::date, $10)",
+        "insert into journals (id, kind, amount_minor, currency, evidence_kind, evidence_reference, evidence_sha256, evidence_date, reason, requested_by,
+                               created_at, idempotency_key, request_hash, state, updated_at, sent_at, arrival_date, ended_at, expected_on)
+         values ($1, $2, $3, 'ZAR', 'note', $4, sha256('x'), $5::text::date, 'a test', $6, $7, $1::text, 'x', $8, $7, $7, $9::text::date, $10, $5::text::date + case $2 when 'settlement' then 3 else 1 end)",
     );
     let insert = insert.bind(id).bind(journal.kind).bind(journal.amount).bind(journal.evidence).bind(journal.day);
     let insert = insert.bind(by.id).bind(now).bind(journal.state).bind(arrived).bind(ended);
@@ -56,7 +56,7 @@ async fn journal(t: &TestApp, by: &Customer, journal: &Journal<'_>) -> Uuid {
     id
 }
 
-/// What was planted without the ledger is taken away again, so that the end of a test may look at all the rest.
+/// What was planted without the ledger is taken away again, for the end of a test looks at the ledger.
 pub(crate) async fn finish(t: TestApp) {
     for sql in [
         "update statement_lines set journal_id = null, matched_by = case when transaction_id is null then null else matched_by end",
@@ -467,10 +467,10 @@ async fn what_the_bank_should_know_and_does_not_and_what_is_on_its_way_for_too_l
         [(BreakType::BankMissing, Some(arrived), Some(200)), (BreakType::BankMissing, Some(top_up), Some(300))];
     assert_eq!(told, missing);
     t.advance(TimeDelta::days(2));
-    assert_eq!(kinds(&t).await, ["bank_missing"; 2], "T+3 is its last day");
+    assert_eq!(kinds(&t).await, ["settlement_late", "bank_missing", "bank_missing"], "T+3 is a settlement's last day");
     t.advance(TimeDelta::days(1));
-    let found = compare(&t).await;
-    assert_eq!((found[0].kind, found[0].journal_id), (BreakType::SettlementLate, Some(late)));
+    let found: Vec<_> = compare(&t).await.iter().map(|found| (found.kind, found.journal_id)).collect();
+    assert_eq!(found[..2], [late, top_up].map(|journal| (BreakType::SettlementLate, Some(journal))));
     finish(t).await;
 }
 

@@ -65,7 +65,7 @@ pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Re
     let ended = sessions::end_all(app, &mut *tx, user_id, None, Ending::Erased).await?;
     let objects = store::provider_ids(&mut *tx, user_id).await?;
     inbox::empty_about(&mut *tx, &objects).await?;
-    outgoing::forget_transactions_of(&mut tx, user_id).await?;
+    outgoing::forget_about(&mut tx, user_id).await?;
     bank_accounts::erase(app, &mut tx, user_id).await?;
     notes::erase(&mut *tx, user_id).await?;
     repeats::forget_about(&mut *tx, user_id).await?;

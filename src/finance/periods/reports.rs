@@ -380,7 +380,14 @@ pub(super) async fn add_receivables(
     let owing: Vec<_> = owing.map(|((currency, _, user), amount)| (currency.as_str(), *user, *amount)).collect();
     for debt in store::receivables(&mut *db, window, &owing).await? {
         let age = (span.month.last_day() - debt.since).num_days();
-        tables[RECEIVABLES].rows.push(row![debt.customer_id, debt.currency, debt.amount, debt.since, age, debt_band(age),]);
+        tables[RECEIVABLES].rows.push(row![
+            debt.customer_id,
+            debt.currency,
+            debt.amount,
+            debt.since,
+            age,
+            debt_band(age),
+        ]);
     }
     Ok(())
 }

@@ -170,6 +170,8 @@ async fn debts_and_corrections_of_the_month_are_in_the_pack(db: PgPool) {
     let balances = rows(&books, "trial-balance").await;
     let owed = balances.iter().find(|row| row["code"] == 1200).expect("receivables");
     assert_eq!(all, number(owed, "closing_minor"));
+    let journals = rows(&books, "journals").await;
+    assert!(!journals.is_empty() && journals.iter().all(|journal| journal["approved_by"].is_string()), "{journals:?}");
     let [made] = rows(&books, "corrections").await.try_into().expect("one");
     let people = (&made["requested_by"], &made["approved_by"]);
     assert_eq!(people, (&json!(maker.id), &json!(second.id.to_string())), "{made}");
@@ -196,6 +198,7 @@ async fn a_debt_is_as_old_as_its_debit_up_to_the_cut_in_the_pack_and_on_the_boar
         let asked = books.close(*month, &[]).await;
         assert_eq!(asked.body["state"], "awaiting_approval", "{}", asked.body);
         let [debt] = rows(&books, "receivables").await.try_into().expect("one");
+        assert_eq!(debt["age_band"], "0-30 d");
         debt["since"].clone()
     };
     let debit = "(select (left(id::text, 34) || '06')::uuid from transactions where kind = 'chargeback')";

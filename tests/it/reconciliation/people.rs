@@ -340,9 +340,11 @@ async fn a_journal_stands_for_what_goes_back_of_a_row_only_where_its_evidence_na
     let deposit = t.deposit(&customer, 4_000, "d").await;
     t.pay(&deposit).await;
     let purchase = t.purchase_of(deposit.id());
-    for (key, reference, named) in
-        [("any", "INVOICE-7".to_owned(), false), ("row", deposit.id().to_string(), true), ("object", purchase.to_string().to_uppercase(), true)]
-    {
+    for (key, reference, named) in [
+        ("any", "INVOICE-7".to_owned(), false),
+        ("row", deposit.id().to_string(), true),
+        ("object", purchase.to_string().to_uppercase(), true),
+    ] {
         let mut asked = with(entry("provider_invoice", 4_000), json!({"account": "provider_balance"}));
         asked["evidence"]["reference"] = json!(reference);
         let journal = booked(&t, &staff.maker, &staff.checker, asked, key).await;
