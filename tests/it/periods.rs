@@ -354,6 +354,8 @@ async fn what_is_on_its_way_stands_apart_in_the_pack_as_on_the_dashboard(db: PgP
     books.prepare(*month).await;
     let closed = books.closed(*month).await;
     assert_eq!(closed.body["layout"], 8);
+    let journals = books.print(*month, "pack?report=journals").await.body["rows"].clone();
+    assert_eq!((&journals[0]["kind"], &journals[0]["approved_by"]), (&json!("own_funds_in"), &json!(second.id)));
     let positions = books.print(*month, "pack?report=positions").await;
     let today =
         sqlx::query_scalar::<_, String>("select reporting.day(now())::text").fetch_one(&db).await.expect("a day");

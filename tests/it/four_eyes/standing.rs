@@ -151,6 +151,7 @@ async fn a_correction_is_held_when_its_checker_may_not_any_more_and_booked_once_
             crashes.at(point);
             let died = adjustments::approve(&t, &checker, adjustment.id(), adjustments::hash(&adjustment)).await;
             assert_eq!(died.code(), "internal", "it dies there");
+            t.advance(TimeDelta::seconds(1));
             happens(&t, way, &checker, customer.id, adjustment.id()).await;
             t.advance(TimeDelta::minutes(2));
             t.drive().await;
