@@ -93,8 +93,8 @@ pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
     insert.execute(db).await.map(drop)
 }
 
-/// The approvals of a row for a hash, by people who may approve it now: in the role for long enough and since before they did, not frozen,
-/// and neither the customer nor who proposed it. One a person.
+/// The approvals of a row for a hash, by people who may approve it now: in the role for long enough, not frozen, and neither the
+/// customer nor who proposed it. One a person.
 macro_rules! counting {
     ($clause:literal, $subject:expr, $hash:expr, $roles:expr, $since:expr $(, $value:expr)*) => {
         sqlx::query_as!(
@@ -102,7 +102,7 @@ macro_rules! counting {
             r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
                  from approvals a join users u on u.id = a.approver_id
                 where (a.transaction_id = $1 or a.journal_id = $2) and a.payout_hash = $3 and a.decision = 'approved'
-                  and u.role = any($4) and u.role_since <= least($5, a.created_at)
+                  and u.role = any($4) and u.role_since <= $5
                   and not exists (select from transactions t where t.id = $1 and t.user_id = a.approver_id)
                   and not exists (select from adjustments j
                                    where j.transaction_id = $1 and j.requested_by = a.approver_id)
