@@ -27,6 +27,7 @@ SERVICE_PORTS = {"revio-sim": 30090, "octoco": 30080, "operations": 30081}  # if
 PORTS = {"postgres": 30432, "redis": 30379, "tigerbeetle": 30000, **SERVICE_PORTS}
 REQUIREMENTS = ROOT / "deploy" / "dev" / "grafana.txt"
 EXPORTERS = ROOT / "deploy" / "monitoring" / "exporters.txt"
+RULES = ROOT / "deploy" / "monitoring" / "rules"
 PLANTED = ("planted", "sum(rate(octoco_nothing_total[$__rate_interval])")
 # What Grafana puts in place of its own words, for promtool.
 INTERVALS = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "6h"}
@@ -115,7 +116,7 @@ def check_live(build):
 
 def check_metrics(boards, exported):
     heading("Dashboards: metrics")
-    known = exported | in_exporters() | of_tigerbeetle()
+    known = exported | in_exporters() | of_tigerbeetle() | recorded()
     expressions = [
         (f"{board.name}: {panel['title']}", target["expr"])
         for board in boards
@@ -172,6 +173,12 @@ def syntax_faults(expressions):
 def in_exporters():
     lines = (line.strip() for line in EXPORTERS.read_text().splitlines())
     return {line for line in lines if line and not line.startswith("#")}
+
+
+def recorded():
+    """What the rules make of other metrics; those are looked at by `./dev test`'s metrics of the alerts."""
+    texts = (file.read_text() for file in RULES.glob("*.yml"))
+    return {name for text in texts for name in re.findall(r"^\s*- record: (\S+)$", text, re.MULTILINE)}
 
 
 def of_tigerbeetle():
