@@ -325,7 +325,7 @@ pub(super) async fn journals(db: impl PgExecutor<'_>, window: Window<'_>) -> sql
                   j.evidence_date as "evidence_date!", encode(j.evidence_sha256, 'hex') as "evidence_sha256!",
                   j.requested_by as "requested_by!",
                   (select string_agg(p.approver_id::text, ' ' order by p.used_at, p.id) from approvals p
-                    where p.journal_id = j.id and p.used_at is not null) as "approved_by?"
+                    where coalesce(p.transaction_id, p.journal_id) = j.id and p.used_at is not null) as "approved_by?"
              from journals j
              join ledger_transfers t on t.id in ((left(j.id::text, 34) || '20')::uuid, (left(j.id::text, 34) || '21')::uuid)
             where t.kind in ('posted', 'post') and t.timestamp > $2 and t.timestamp <= $3 order by t.timestamp"#,
@@ -436,7 +436,7 @@ pub(super) async fn corrections(db: impl PgExecutor<'_>, window: Window<'_>) -> 
                   l.amount_minor as "amount!", (ledger_time(l.timestamp) at time zone $1)::date as "posted_on!",
                   (coalesce(r.completed_at, r.created_at) at time zone $1)::date as "concerns?", a.requested_by as "requested_by?",
                   (select string_agg(p.approver_id::text, ' ' order by p.used_at, p.id) from approvals p
-                    where p.transaction_id = l.reference and p.used_at is not null) as "approved_by?"
+                    where coalesce(p.transaction_id, p.journal_id) = l.reference and p.used_at is not null) as "approved_by?"
              from ledger_transfers l
              join ledger_accounts d on d.id = l.debit_account_id
              join ledger_accounts c on c.id = l.credit_account_id

@@ -93,27 +93,26 @@ pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
     insert.execute(db).await.map(drop)
 }
 
-/// The approvals of a row for a hash, by people who may approve it now: in the role for long enough, not frozen, and neither the
-/// customer nor who proposed it. One a person.
+/// The approvals of a row for a hash, by people who may approve it now: in the role for long enough and since before they did, not frozen,
+/// and neither the customer nor who proposed it. One a person.
 macro_rules! counting {
     ($clause:literal, $subject:expr, $hash:expr, $roles:expr, $since:expr $(, $value:expr)*) => {
         sqlx::query_as!(
             CountedApproval,
             r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
                  from approvals a join users u on u.id = a.approver_id
-                where (a.transaction_id = $1 or a.journal_id = $2) and a.payout_hash = $3 and a.decision = 'approved'
-                  and u.role = any($4) and u.role_since <= $5
+                where coalesce(a.transaction_id, a.journal_id) = $1 and a.payout_hash = $2 and a.decision = 'approved'
+                  and u.role = any($3) and u.role_since <= $4 and u.role_since < a.created_at
                   and not exists (select from transactions t where t.id = $1 and t.user_id = a.approver_id)
                   and not exists (select from adjustments j
                                    where j.transaction_id = $1 and j.requested_by = a.approver_id)
                   and not exists (select from journals j
-                                   where j.id = $2 and a.approver_id in (j.requested_by, j.user_id))
+                                   where j.id = $1 and a.approver_id in (j.requested_by, j.user_id))
                   and not exists (select from restrictions r
                                    where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted') "#
                 + $clause
                 + " order by a.approver_id",
-            $subject.columns().0,
-            $subject.columns().1,
+            $subject.id(),
             $hash,
             $roles,
             $since
@@ -130,7 +129,7 @@ pub(super) async fn standing(
     since: DateTime,
 ) -> sqlx::Result<Vec<CountedApproval>> {
     let (subject, hash) = (new.subject, new.decision.seen.0.as_slice());
-    counting!("and a.used_at is null and a.expires_at > $6", subject, hash, roles, since, new.now).fetch_all(db).await
+    counting!("and a.used_at is null and a.expires_at > $5", subject, hash, roles, since, new.now).fetch_all(db).await
 }
 
 /// Those that let the row go on last.
@@ -141,7 +140,7 @@ pub(super) async fn used(
     since: DateTime,
 ) -> sqlx::Result<Vec<CountedApproval>> {
     counting!(
-        "and a.used_at = (select max(used_at) from approvals b where b.transaction_id = $1 or b.journal_id = $2)",
+        "and a.used_at = (select max(used_at) from approvals b where coalesce(b.transaction_id, b.journal_id) = $1)",
         subject,
         hash,
         roles,
@@ -153,25 +152,20 @@ pub(super) async fn used(
 
 /// How many people let the row go on last.
 pub(super) async fn count_used(db: impl PgExecutor<'_>, subject: Subject) -> sqlx::Result<i64> {
-    let (transaction_id, journal_id) = subject.columns();
     let count = sqlx::query_scalar!(
         r#"select count(distinct approver_id) as "count!" from approvals
-            where (transaction_id = $1 or journal_id = $2)
-              and used_at = (select max(used_at) from approvals where transaction_id = $1 or journal_id = $2)"#,
-        transaction_id,
-        journal_id
+            where coalesce(transaction_id, journal_id) = $1
+              and used_at = (select max(used_at) from approvals where coalesce(transaction_id, journal_id) = $1)"#,
+        subject.id()
     );
     count.fetch_one(db).await
 }
 
 /// Whoever approved the row.
 pub(super) async fn deciders(db: impl PgExecutor<'_>, subject: Subject) -> sqlx::Result<Vec<Uuid>> {
-    let (transaction_id, journal_id) = subject.columns();
     let people = sqlx::query_scalar!(
-        "select distinct approver_id from approvals
-          where (transaction_id = $1 or journal_id = $2) and decision = 'approved'",
-        transaction_id,
-        journal_id
+        "select distinct approver_id from approvals where coalesce(transaction_id, journal_id) = $1 and decision = 'approved'",
+        subject.id()
     );
     people.fetch_all(db).await
 }
@@ -225,7 +219,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result
         Approval,
         r#"select coalesce(transaction_id, journal_id) as "subject_id!", approver_id, decision as "decision: Decision", note, created_at,
                   expires_at, used_at
-             from approvals where transaction_id = any($1) or journal_id = any($1) order by created_at, id"#,
+             from approvals where coalesce(transaction_id, journal_id) = any($1) order by created_at, id"#,
         rows
     );
     rows.fetch_all(db).await

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use octoco::money::withdrawals;
 use octoco::platform::permissions::Role;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Scope};
 use serde_json::json;
 use sqlx::PgPool;
@@ -151,6 +151,7 @@ async fn a_correction_is_held_when_its_checker_may_not_any_more_and_booked_once_
             crashes.at(point);
             let died = adjustments::approve(&t, &checker, adjustment.id(), adjustments::hash(&adjustment)).await;
             assert_eq!(died.code(), "internal", "it dies there");
+            t.advance(TimeDelta::seconds(1));
             happens(&t, way, &checker, customer.id, adjustment.id()).await;
             t.advance(TimeDelta::minutes(2));
             t.drive().await;
@@ -159,6 +160,23 @@ async fn a_correction_is_held_when_its_checker_may_not_any_more_and_booked_once_
             assert_eq!(held.is_some(), state == "initiated", "{held:?}");
         }
     }
+    // In the new role for long enough by then, and what was approved in the old one is not approved.
+    t.advance(TimeDelta::days(2));
+    let finance = t.staff(Role::Finance).await;
+    let held: Vec<Uuid> = sqlx::query_scalar("select id from transactions where held_code is not null")
+        .fetch_all(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(held.len(), 3);
+    for id in held {
+        let again = json!({"action": "retry", "note": "the role is back"});
+        let path = format!("/v1/admin/held/{id}/resolve");
+        assert_eq!(
+            t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(again)).await.status,
+            StatusCode::OK
+        );
+    }
+    t.drive().await;
     assert_eq!(t.balance(&customer).await.0, 10_300, "booked where the ledger had been asked, once");
     t.finish_with_held().await;
 }
