@@ -236,7 +236,7 @@ def ensure_database(instances, name):
         if not sql(instances, f"select 1 from pg_roles where rolname = '{role}'"):
             sql(instances, f"create role {role} login {options}")
     if not sql(instances, f"select 1 from pg_database where datname = '{name}'"):
-        sql(instances, f"create database {name} owner octoco")
+        sql(instances, f"create database {name} owner octoco template template0")
 
 
 # -- Redis ------------------------------------------------------------------------------------------------------------

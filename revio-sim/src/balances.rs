@@ -31,9 +31,11 @@ impl World {
                 sums.fees += fee;
             }
         }
-        for (of_mode, of_currency, signed) in self.payments.values().filter_map(|payment| self.given_back(payment)) {
+        for payment in self.payments.values() {
+            let Some((of_mode, of_currency, signed)) = self.given_back(payment) else { continue };
             if of_mode == is_test && of_currency == currency {
                 sums.gross += signed;
+                sums.fees += payment.fee;
             }
         }
         for payout in self.payouts.values().filter(|payout| payout.is_test == is_test && payout.currency == currency) {

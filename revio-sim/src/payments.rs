@@ -26,6 +26,8 @@ pub(crate) struct Payment {
     kind: Kind,
     created_on: i64,
     amount: i64,
+    #[serde(default)]
+    pub(crate) fee: i64,
     currency: String,
     purchase_id: Uuid,
     #[serde(default)]
@@ -143,10 +145,13 @@ impl World {
     fn register(&mut self, purchase_id: Uuid, kind: Kind, amount: i64) -> Uuid {
         let id = Uuid::new_v4();
         let serial = self.next_serial();
-        let currency = self.purchases.get(&purchase_id).map(|purchase| purchase.received_currency().to_owned());
-        let currency = currency.unwrap_or_default();
+        let purchase = self.purchases.get(&purchase_id);
+        let (currency, is_test) =
+            purchase.map(|one| (one.received_currency().to_owned(), one.is_test)).unwrap_or_default();
+        let fee = if kind.is_outgoing() { self.settings.reversal_fee } else { 0 };
+        self.book_fee(id, is_test, &currency, fee);
         let payment =
-            Payment { id, serial, kind, created_on: self.now, amount, currency, purchase_id, failed_on: None };
+            Payment { id, serial, kind, created_on: self.now, amount, fee, currency, purchase_id, failed_on: None };
         self.payments.insert(id, payment);
         self.carry_out(id);
         self.announce_payment(id, kind.event_type());
@@ -187,10 +192,14 @@ impl World {
         });
     }
 
-    /// Whose mode, which currency, and by how much Revio holds more; `None` once it has failed.
+    /// Whose mode, which currency, and by how much Revio holds more: nothing once it has failed.
     pub(crate) fn given_back<'a>(&self, payment: &'a Payment) -> Option<(bool, &'a str, i64)> {
-        let purchase = self.purchases.get(&payment.purchase_id).filter(|_| payment.failed_on.is_none())?;
-        let sign = if payment.kind.is_outgoing() { -1 } else { 1 };
+        let purchase = self.purchases.get(&payment.purchase_id)?;
+        let sign = match (payment.failed_on, payment.kind.is_outgoing()) {
+            (Some(_), _) => 0,
+            (None, true) => -1,
+            (None, false) => 1,
+        };
         Some((purchase.is_test, &payment.currency, sign * payment.amount))
     }
 
@@ -211,7 +220,7 @@ impl World {
             status: if payment.failed_on.is_some() { "error" } else { "success" }.to_owned(),
             currency: payment.currency.clone(),
             amount: if payment.kind.is_outgoing() { -payment.amount } else { payment.amount },
-            fee: 0,
+            fee: payment.fee,
             created_on: payment.created_on,
             paid_on: payment.created_on,
             updated_on: payment.failed_on.unwrap_or(payment.created_on),
@@ -306,7 +315,7 @@ impl Payment {
                 "amount": self.amount,
                 "currency": self.currency,
                 "net_amount": self.amount,
-                "fee_amount": 0,
+                "fee_amount": self.fee,
                 "pending_amount": 0,
                 "pending_unfreeze_on": null,
                 "description": "",

@@ -29,6 +29,8 @@ pub struct Settings {
     pub payout_fee: i64,
     /// Added to it, in hundredths of a percent of the amount (?).
     pub payout_fee_basis_points: i64,
+    /// `payment.fee_amount` of every refund and chargeback, on top of its amount; one that fails gives it not back (?).
+    pub reversal_fee: i64,
     pub statements: StatementSettings,
     /// `GET` of a purchase or payout answers as it was so many seconds ago; its events are ahead of it. One plugin works
     /// around a cache (CODE).
@@ -58,6 +60,7 @@ impl Default for Settings {
             fee_at_paid: FeeAtPaid::Named,
             payout_fee: 0,
             payout_fee_basis_points: 0,
+            reversal_fee: 0,
             statements: StatementSettings::default(),
             stale_read_secs: 0,
             clock_skew_secs: 0,

@@ -1,18 +1,22 @@
-//! What Revio keeps for itself of a payment or takes for a payout: our expense, booked once under its row, whenever it is first named,
-//! by one function for both. It never touches a wallet, and whatever is wrong with it keeps no customer's money back.
+//! What Revio keeps for itself of a payment, or takes for a payout or for what it gives back: our expense, booked once under its row,
+//! whenever it is first named. It never touches a wallet, and whatever is wrong with it keeps no customer's money back.
 //!
 //! ```text
-//! deposits, withdrawals, unknown rows ─> book, book_of_payout (with the money, and at each later look)
+//! deposits, unknown rows  ─> book
+//! withdrawals             ─> book_of_payout     each with the money, and at each later look
+//! reversals, given_back   ─> book_of_reversal
 //! ```
 
 use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::money::provider_objects;
+use crate::money::transactions::Transaction;
 use crate::platform::error::Result;
 use crate::provider::revio::objects::{Figure, PaymentDetails};
 
-/// R100.00: far above any bank's fee, far below a value that is no fee. A payout's fee comes on top of its amount and may exceed a small one
+/// R100.00: far above any bank's fee, far below a value that is no fee. Such a fee comes on top of its amount and may exceed a small one
 /// (no schedule is known: `docs/provider.md`, fees); for large amounts a share may be more.
 const FLAT_FEE_MAX: i64 = 10_000;
 
@@ -21,8 +25,17 @@ const FLAT_FEE_MAX: i64 = 10_000;
 enum Taken {
     /// Of what was paid: no more than that can be kept back.
     OfPayment,
-    /// Of our balance, besides what was paid out.
+    /// Of our balance, besides what left it.
     OnTop,
+}
+
+impl Taken {
+    fn most(self, whole: Amount) -> i64 {
+        match self {
+            Self::OfPayment => whole.minor(),
+            Self::OnTop => whole.minor().max(FLAT_FEE_MAX),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +67,26 @@ pub async fn book_of_payout(app: &App, row: Uuid, payment: &PaymentDetails) -> R
     book_taken(app, row, payment, Taken::OnTop).await
 }
 
+/// Of a refund or a chargeback, by what is noted of its Payment. Its money is booked before.
+pub async fn book_of_reversal(app: &App, row: &Transaction) -> Result<Fee> {
+    let Some(payment) = row.provider.id else { return Ok(Fee::None) };
+    let noted = provider_objects::find(app, payment).await?.and_then(|known| known.fee_minor);
+    let Some(minor) = noted.filter(|minor| *minor != 0) else { return Ok(Fee::None) };
+    match Amount::new(minor, row.amount.currency()) {
+        Ok(fee) if fee.minor() <= Taken::OnTop.most(row.amount) => book_amount(app, row.id, fee).await,
+        _ => Ok(odd(row.id, format!("payment.fee_amount is {minor}, of {}", row.amount.minor()))),
+    }
+}
+
 async fn book_taken(app: &App, row: Uuid, payment: &PaymentDetails, taken: Taken) -> Result<Fee> {
-    let fee = match amount_of(payment, taken) {
-        Ok(Some(fee)) => fee,
-        Ok(None) => return Ok(Fee::None),
-        Err(reason) => return Ok(odd(row, reason)),
-    };
+    match amount_of(payment, taken) {
+        Ok(Some(fee)) => book_amount(app, row, fee).await,
+        Ok(None) => Ok(Fee::None),
+        Err(reason) => Ok(odd(row, reason)),
+    }
+}
+
+async fn book_amount(app: &App, row: Uuid, fee: Amount) -> Result<Fee> {
     let (debit, credit) = (app.ledger.provider_fees(fee.currency()), app.ledger.provider_balance(fee.currency()));
     app.ledger.open_once(&[debit, credit]).await?;
     let id = TransferId::of(row, Leg::ProviderFee);
@@ -81,12 +108,8 @@ fn amount_of(payment: &PaymentDetails, taken: Taken) -> Result<Option<Amount>, S
     let currency = Currency::parse(&currency.to_ascii_uppercase()).ok_or("payment.currency is none that we know")?;
     let of = |figure: &Figure| figure.whole().and_then(|minor| Amount::new(minor, currency).ok());
     let fee = of(fee_amount).ok_or_else(|| format!("payment.fee_amount is {fee_amount}"))?;
-    let flat = match taken {
-        Taken::OfPayment => 0,
-        Taken::OnTop => FLAT_FEE_MAX,
-    };
     match of(amount) {
-        Some(whole) if fee.minor() <= whole.minor().max(flat) => Ok(Some(fee)),
+        Some(whole) if fee.minor() <= taken.most(whole) => Ok(Some(fee)),
         _ => Err(format!("payment.fee_amount is {fee_amount}, of {amount}")),
     }
 }

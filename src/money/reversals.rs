@@ -18,6 +18,7 @@ use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, Transfe
 
 use crate::app::App;
 use crate::money::adjustments;
+use crate::money::provider_fees;
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
@@ -134,6 +135,13 @@ fn end_of(row: &Transaction) -> Move {
     }
 }
 
+/// What Revio took for it is booked with it, as far as it is named by then.
+async fn end(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
+    provider_fees::book_of_reversal(app, row).await?;
+    app.crash.at("reversal.fee_booked")?;
+    transactions::advance(app, row, to).await
+}
+
 /// `→ completed`: out of `suspense`, or back into it. Where a person gave it to somebody already, a person must look again.
 async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<Transaction> {
     let (currency, minor) = (row.amount.currency(), row.amount.minor());
@@ -157,7 +165,7 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     app.ledger.transfer(Transfer::new(id, debit, credit, row.amount, code).of_item(item.id)).await?;
     app.crash.at("reversal.in_suspense")?;
     suspense::record_outcome(app, item, Outcome::Returned).await?;
-    transactions::advance(app, row, end_of(row)).await
+    end(app, row, end_of(row)).await
 }
 
 /// `failed`: Revio says that it never gave the money back. What was taken is made good; what the customer owes is repaid first.
@@ -195,7 +203,7 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
     if !owed.is_zero() {
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }
-    transactions::advance(app, row, end_of(row).leaving_owed(owed)).await
+    end(app, row, end_of(row).leaving_owed(owed)).await
 }
 
 /// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
@@ -212,7 +220,7 @@ async fn credit(app: &App, row: &Transaction) -> Result<Transaction> {
         repaid => repaid?,
     };
     app.crash.at("reversal.credited")?;
-    transactions::advance(app, row, end_of(row).having_repaid(repaid)).await
+    end(app, row, end_of(row).having_repaid(repaid)).await
 }
 
 /// Money for a wallet that is closed: it came, so it is set aside, and the row is on hold.

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use octoco::app::LedgerCopy;
 use octoco::platform::permissions::Role;
 use reqwest::Method;
-use revio_sim::{Fault, FaultKind, Moment, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -135,24 +135,5 @@ async fn a_reference_that_revio_spells_in_capitals_is_ours(db: PgPool) {
     t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
     wait(&t, 2).await;
     assert_eq!((t.state(deposit).await.as_str(), t.state(withdrawal).await.as_str()), ("completed", "completed"));
-    t.finish().await;
-}
-
-/// Each was executed and has ended: an outage of executions is one in which they do nothing.
-#[sqlx::test]
-async fn executions_that_end_in_an_error_and_are_not_answered_stop_no_others(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let customer = t.customer_with(20_000).await;
-    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "insufficient_payout_balance".to_owned() });
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::BadGateway(Moment::After)));
-    for number in 0..12 {
-        let withdrawal = t.withdraw(&customer, 100, &format!("w{number}")).await.id();
-        t.drive().await;
-        wait(&t, 1).await;
-        assert_eq!((t.state(withdrawal).await.as_str(), number), ("failed", number));
-        assert!(t.app.revio.executions_paused().is_none(), "{number}");
-    }
-    assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (0, (20_000, 0, 20_000)));
     t.finish().await;
 }

@@ -174,19 +174,23 @@ async fn an_execution_whose_answer_says_only_how_it_ended_is_looked_up_at_once(d
     t.finish_with_held().await;
 }
 
-/// What shows that they did ends the pause of all others: an outage of executions is one in which they do nothing.
+/// What shows that they did ends the pause of all others, paid or not: an outage of executions is one in which they do nothing.
 #[sqlx::test]
 async fn executions_that_take_effect_and_are_not_answered_stop_no_others(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(20_000).await;
     t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
     t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::BadGateway(Moment::After)));
-    for number in 0..12 {
-        let withdrawal = t.withdraw(&customer, 100, &format!("w{number}")).await.id();
-        t.drive().await;
-        wait(&t, 1).await;
-        assert_eq!((t.state(withdrawal).await.as_str(), number), ("completed", number));
-        assert!(t.app.revio.executions_paused().is_none(), "{number}");
+    let fails = PayoutBehaviour::Fail { code: "insufficient_payout_balance".to_owned() };
+    for (behaviour, end) in [(PayoutBehaviour::Succeed, "completed"), (fails, "failed")] {
+        t.sim.set_payout_behaviour(behaviour);
+        for number in 0..12 {
+            let withdrawal = t.withdraw(&customer, 100, &format!("{end}{number}")).await.id();
+            t.drive().await;
+            wait(&t, 1).await;
+            assert_eq!((t.state(withdrawal).await.as_str(), number), (end, number));
+            assert!(t.app.revio.executions_paused().is_none(), "{end}, {number}");
+        }
     }
     assert_eq!((t.sim.totals("ZAR").paid_out_count, t.balance(&customer).await), (12, (18_800, 0, 18_800)));
     t.finish().await;

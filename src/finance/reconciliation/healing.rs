@@ -3,7 +3,7 @@
 //!
 //! | type | step |
 //! |---|---|
-//! | `paid_at_provider`, `reversed_at_provider`, `fee_provider` of a deposit | `deposits::on_provider_event` |
+//! | `paid_at_provider`, `reversed_at_provider`, `fee_provider` of a deposit, `fee_provider` of what goes back of one | `deposits::on_provider_event` |
 //! | `payout_paid`, `fee_provider` of a withdrawal | `withdrawals::on_provider_event` |
 //! | `state_ledger`, `reservation_stale` of an open row | the same, and its own next step |
 //! | `copy_line`, `summary` | computed again |
@@ -19,6 +19,7 @@ use super::summaries;
 use crate::app::App;
 use crate::books::projector;
 use crate::money::deposits::{self, Told};
+use crate::money::provider_objects;
 use crate::money::transactions::{self, FailureReason, Kind, Transaction};
 use crate::money::withdrawals;
 use crate::platform::error::{Error, Result};
@@ -78,7 +79,15 @@ async fn as_the_event(app: &App, row: &Transaction, known: &Break) -> Result<()>
             deposits::on_provider_event(app, told, Some(row.id)).await.map(drop)
         }
         Kind::Withdrawal => withdrawals::on_provider_event(app, object, Some(row.id)).await.map(drop),
-        Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment => Ok(()),
+        Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal => {
+            let Some(deposit) = row.parent_id else { return Ok(()) };
+            let deposit = transactions::find(app, deposit).await?;
+            let Some(purchase) = deposit.provider.id else { return Ok(()) };
+            provider_objects::ask_for_payments(app, &[object]).await?;
+            let told = Told { id: purchase, paid_on: None };
+            deposits::on_provider_event(app, told, Some(deposit.id)).await.map(drop)
+        }
+        Kind::Adjustment => Ok(()),
     }
 }
 

@@ -102,6 +102,9 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
         mark_undone(app, undone).await?;
     }
     let mut wrong = sums.wrong(purchase);
+    for row in &sums.booked {
+        wrong = wrong.or(provider_fees::book_of_reversal(app, row).await?.odd());
+    }
     if let (State::Completed, Some(payment)) = (deposit.state, &purchase.payment) {
         wrong = wrong.or(provider_fees::book(app, deposit.id, payment).await?.odd());
     }

@@ -11,7 +11,8 @@ use octoco::platform::error::Error;
 use octoco::platform::permissions::Role;
 use octoco::processes::reconcile::{self, Outcome};
 use octoco::processes::worker::OTHER_LEGS;
-use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Override, Pay, Scope};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -340,4 +341,30 @@ async fn a_leg_with_more_than_a_step_has_time_for_goes_on_where_it_was(db: PgPoo
     let report = t.get(&finance, &format!("/v1/admin/reconciliation/runs/{run}")).await;
     assert_eq!(report.body["counts"]["differences"], 5, "{}", report.body);
     t.finish().await;
+}
+
+/// `octoco reconcile` ends by what the report names.
+#[sqlx::test]
+async fn what_is_open_is_named_in_a_report_before_all_that_has_ended(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    t.sim.set_override(Override::of(t.purchase_of(deposit.id()), "/payment/amount", json!(5_100)));
+    // As one that has cleared as many as are named: what differed before.
+    let plant = "create function plant() returns trigger language plpgsql as $$ begin
+            insert into breaks (id, fingerprint, type, severity, leg, state, currency, since, observed, first_seen_at, last_seen_at, ended_at,
+                                owner, first_run_id, last_run_id)
+            select lpad(n::text, 32, '0')::uuid, n, 'copy_line', 'high', 'a', 'cleared', 'ZAR', new.started_at, 'x', new.started_at,
+                   new.started_at, new.started_at, 'on_call', new.id, new.id
+              from generate_series(1, 5000) n;
+            return null;
+        end $$;
+        create trigger planted after insert on reconciliation_runs for each row execute function plant()";
+    sqlx::raw_sql(plant).execute(&t.app.db).await.expect("planted");
+    let run = cycle(&t).await;
+    assert_one(&t, "amount_provider", "open").await;
+    let finance = t.staff(Role::Finance).await;
+    let report = t.get(&finance, &format!("/v1/admin/reconciliation/runs/{run}")).await;
+    assert_eq!((&report.body["more"], &report.body["breaks"][0]["state"]), (&json!(true), &json!("open")));
 }

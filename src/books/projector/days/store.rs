@@ -53,7 +53,9 @@ pub(super) async fn add(db: &mut PgConnection, currency: &str, moves: &[Moved]) 
         "insert into ledger_days as l
              (currency, day, code, kind, debit_code, credit_code, of_code, transfers, amount_minor, released_minor)
          select $1, reporting.day(ledger_time(t.timestamp)), t.code, t.kind, t.debit, t.credit,
-                case when t.code = 11 then coalesce((select m.code from ledger_transfers m where m.id = t.main), 0) else t.code end,
+                case when t.code = 11
+                     then coalesce((select m.code from ledger_transfers m
+                                     where m.id in (t.main, (left(t.main::text, 34) || '06')::uuid)), 0) else t.code end,
                 count(*), sum(t.amount), sum(t.released)
            from unnest($2::bigint[], $3::integer[], $4::text[], $5::integer[], $6::integer[], $7::uuid[], $8::bigint[], $9::bigint[])
              as t (timestamp, code, kind, debit, credit, main, amount, released)

@@ -23,6 +23,8 @@ pub(super) struct Sums<'a> {
     /// A row for each that has none yet.
     pub(super) new: Vec<Child<'a>>,
     pub(super) undone: Vec<Transaction>,
+    /// The rows of those that are booked: Revio may name later what it took for one.
+    pub(super) booked: Vec<Transaction>,
     /// By Revio's word.
     reversed: Reversed,
     /// What of it has a row that stands, or that people have closed, or gets one.
@@ -98,6 +100,7 @@ impl<'a> Sums<'a> {
         for Counted { payment, row_id, kind, minor } in counted {
             if let Some(row) = rows.iter().find(|row| row.provider.id == Some(payment)) {
                 self.odd = self.odd.take().or_else(|| differs(row, minor));
+                self.booked.extend((row.state == State::Completed).then(|| row.clone()));
             } else if self.fits(kind) {
                 let amount = Amount::new(minor, deposit.amount.currency()).map_err(Error::internal)?;
                 let (state, provider_id) = (State::Initiated, Some(payment));

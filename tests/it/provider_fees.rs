@@ -1,7 +1,9 @@
-//! What Revio takes for a payout is our expense: booked once, whenever it is named, whoever dies meanwhile, and never the customer's.
+//! What Revio takes for a payout, or for what it gives back of a payment, is our expense: booked once, whenever it is named, whoever dies
+//! meanwhile, and never the customer's.
 
 use chrono::TimeDelta;
 use ledger::{AccountCode, Leg, TransferId};
+use octoco::books::projector;
 use octoco::money::provider_objects::Followed;
 use octoco::money::transactions::{self, Kind};
 use octoco::money::{deposits, withdrawals};
@@ -13,6 +15,7 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::harness::TestApp;
+use crate::reporting;
 
 fn fees_of(t: &TestApp, payout_fee: i64, payout_fee_basis_points: i64) {
     t.sim.set_settings(Settings { payout_fee, payout_fee_basis_points, ..t.sim.settings() });
@@ -254,5 +257,79 @@ async fn revio_away_when_a_missing_fee_is_asked_for_is_an_error_and_books_nothin
     assert!(look(&t, withdrawal).await.is_err());
     assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
     assert_eq!(looked(&t, withdrawal).await, Some(45));
+    t.finish().await;
+}
+
+/// Also where the wallet did not cover it, and where it never came into the wallet.
+#[sqlx::test]
+async fn what_revio_takes_for_a_refund_or_a_chargeback_is_booked_once_and_customers_owe_the_amount_alone(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    t.sim.set_settings(Settings { reversal_fee: 120, ..t.sim.settings() });
+    let customer = t.customer().await;
+    let mut purchases = Vec::new();
+    for (number, paid) in [10_000, 6_000, 500].into_iter().enumerate() {
+        let deposit = t.deposit(&customer, 10_000, &format!("d{number}")).await.id();
+        t.sim.pay_purchase(t.purchase_of(deposit), Pay { amount: Some(paid), ..Pay::default() }).expect("payable");
+        purchases.push(t.purchase_of(deposit));
+    }
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000), "the others are set aside");
+    next.at("reversal.fee_booked");
+    t.sim.refund_purchase(purchases[0], Some(1_000)).expect("refundable");
+    t.drive().await;
+    assert!(next.died_at().contains("reversal.fee_booked"));
+    t.sim.refund_purchase(purchases[1], None).expect("refundable");
+    let withdrawal = t.withdraw(&customer, 5_000, "w").await.id();
+    for _ in 0..4 {
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+    }
+    assert_eq!(t.state(withdrawal).await, "completed");
+    t.sim.charge_back_purchase(purchases[0]).expect("it was paid");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((0, 0, 0), 5_000));
+    assert_agreed(&t, 3 * 120).await;
+    // What is won back costs nothing, and nothing that is told again costs twice.
+    t.sim.reverse_charge_back(purchases[0]).expect("it is charged back");
+    t.drive().await;
+    t.advance(TimeDelta::days(8));
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((4_000, 0, 4_000), 0));
+    assert_agreed(&t, 3 * 120).await;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let board = "select string_agg(kind || ' ' || booked, ', ' order by kind) from reporting.fees where booked <> 0";
+    assert_eq!(
+        reporting::value(&t, board).await,
+        "chargeback 1.20, deposit 1.20, refund 1.20",
+        "what was set aside is a deposit's"
+    );
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn what_revio_names_later_of_a_refund_is_booked_at_the_next_look(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { reversal_fee: 120, payment_reads: true, ..t.sim.settings() });
+    let customer = t.customer_with(20_000).await;
+    let deposit = t.deposit(&customer, 10_000, "d").await.id();
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
+    t.drive().await;
+    t.sim.set_override(Override::of("payment", "/payment/fee_amount", json!(0)));
+    t.sim.refund_purchase(t.purchase_of(deposit), Some(1_000)).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (29_000, 0, 29_000));
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
+    t.sim.clear_overrides();
+    let refund: Uuid = sqlx::query_scalar("select provider_id from transactions where kind = 'refund'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("it is booked");
+    for _ in 0..2 {
+        t.sim.raise_event(refund, "payment.refunded").expect("it is there");
+        t.drive().await;
+        assert_agreed(&t, 120).await;
+    }
+    assert_eq!(t.balance(&customer).await, (29_000, 0, 29_000));
     t.finish().await;
 }
