@@ -263,8 +263,8 @@ def migrate(instances, database):
 
 
 def migrate_template(instances):
-    """`#[sqlx::test]` makes a database for each test, and PostgreSQL makes it of `template1`: that is migrated once, and not
-    each of them. In the table, which is its own, sqlx finds that nothing is left to be done."""
+    """`#[sqlx::test]` makes a database for each test, and PostgreSQL makes it of `template1`: that is migrated once,
+    and not each of them. In the table, which is its own, sqlx finds that nothing is left to be done."""
     migrate(instances, "template1")
     statements = [
         """set role octoco;
