@@ -19,7 +19,7 @@ use crate::reporting::value;
 use crate::statement_files::{deposits, file, uploaded};
 
 /// A run of both legs that files have a part in.
-async fn cycle(t: &TestApp) {
+pub(super) async fn cycle(t: &TestApp) {
     cycle_since(t, None).await;
 }
 

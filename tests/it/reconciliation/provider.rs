@@ -6,16 +6,17 @@ use octoco::books::projector;
 use octoco::finance::reconciliation::{self, RunKind};
 use octoco::money::transactions;
 use octoco::platform::permissions::Role;
-use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::inside::transfer;
-use super::{assert_none_open, assert_one, cycle, cycle_of, states};
+use super::{assert_none_open, assert_one, cycle, cycle_of, files, states};
 use crate::crashes::Crashes;
 use crate::harness::TestApp;
 use crate::reporting::value;
+use crate::statement_files::{deposits, file, uploaded};
 
 #[sqlx::test]
 async fn a_payment_whose_webhook_was_lost_is_booked_once(db: PgPool) {
@@ -195,6 +196,32 @@ async fn a_fee_that_nobody_booked_is_booked_after_a_day(db: PgPool) {
     assert_one(&t, "fee_provider", "healed").await;
     assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 30);
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000), "nobody's wallet pays it");
+}
+
+/// Found by the statement, and booked by what Revio says of the Payment.
+#[sqlx::test]
+async fn a_fee_of_a_refund_that_nobody_booked_is_booked_once_revio_names_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000]).await;
+    t.sim.set_settings(Settings { reversal_fee: 120, payment_reads: true, ..t.sim.settings() });
+    t.sim.set_override(Override::of("payment", "/payment/fee_amount", json!(0)));
+    t.sim.refund_purchase(paid[0].object, Some(1_000)).expect("refundable");
+    t.drive().await;
+    let refund = value(&t, "select provider_id from transactions where kind = 'refund' and state = 'completed'").await;
+    let line = format!("{refund},,refund,success,ZAR,-1000,120,2026-03-02T09:00:00Z\n");
+    let query = "source=revio&unit=minor&from=2026-03-02&to=2026-03-02";
+    uploaded(&t, &finance, query, file(&paid) + &line).await;
+    for (days, state) in [(0, "timing"), (2, "open")] {
+        t.advance(TimeDelta::days(days));
+        files::cycle(&t).await;
+        assert_one(&t, "fee_provider", state).await;
+    }
+    t.sim.clear_overrides();
+    files::cycle(&t).await;
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 100 + 120);
+    files::cycle(&t).await;
+    assert_one(&t, "fee_provider", "healed").await;
 }
 
 #[sqlx::test]
