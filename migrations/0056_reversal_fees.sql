@@ -1,4 +1,4 @@
--- Revio may take a fee for a refund or a chargeback: it stands under what it is of, as the statement's fees do.
+-- Revio may take a fee for a refund, a chargeback or its reversal: it stands under what it is of, as the statement's fees do.
 
 -- As in migration 0012.
 create or replace function ledger_days_of(of_currency text, first date, last date) returns setof ledger_days language sql stable as $$
@@ -9,7 +9,8 @@ create or replace function ledger_days_of(of_currency text, first date, last dat
                    -- The first transfer of the fee's row, or what the wallet did not cover of it.
                    case when t.code = 11 then coalesce((select m.code from ledger_transfers m
                                                          where m.id in ((left(t.id::text, 34) || '01')::uuid,
-                                                                        (left(t.id::text, 34) || '06')::uuid)), 0) else t.code end as of_code,
+                                                                        (left(t.id::text, 34) || '06')::uuid)
+                                                         order by m.id limit 1), 0) else t.code end as of_code,
                    case when t.pending_id is not null
                         then (select p.amount_minor from ledger_transfers p where p.id = t.pending_id) end as released_minor
               from ledger_transfers t
@@ -27,7 +28,7 @@ create or replace view reporting.fees as
            round(sum(x.booked) * 10000 / nullif(sum(x.turnover), 0), 2) as basis_points
       from (select currency, date_trunc('month', day::timestamp)::date as month,
                    case when code = 13 then 'invoice' when of_code = 20 then 'withdrawal' when of_code = 30 then 'refund'
-                        when of_code = 40 then 'chargeback' else 'deposit' end as kind,
+                        when of_code = 40 then 'chargeback' when of_code = 41 then 'chargeback_reversal' else 'deposit' end as kind,
                    case when code in (11, 13) then amount_minor end as booked, null::numeric as stated,
                    case when code = 13 then amount_minor end as invoiced,
                    case when code in (10, 20) then amount_minor end as turnover

@@ -85,7 +85,7 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` gave that back, `UnmatchedAgain` took it once more |
 /// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, or `Receivable` and `Repay`, when it was paid after all; `ProviderFee` |
 /// | refund, chargeback | `Main` where the wallet holds it all; else `Receivable`, and `Repay` what the wallet holds; `Return`, `ReturnRepay` when it failed after all; `ProviderFee` |
-/// | chargeback reversal (its own row) | `Main`, `Repay` |
+/// | chargeback reversal (its own row) | `Main`, `Repay`; `ProviderFee` |
 /// | adjustment | `Main`, `Repay` |
 /// | journal | `Journal` moves or holds, `JournalPost` when it arrived, `JournalVoid` when it was returned |
 /// | restriction | `Main` shuts the velocity limit, `Close` the wallet; `Void` and `CloseVoid` open them again |

@@ -2,9 +2,9 @@
 //! whenever it is first named. It never touches a wallet, and whatever is wrong with it keeps no customer's money back.
 //!
 //! ```text
-//! deposits, unknown rows  ─> book
-//! withdrawals             ─> book_of_payout     each with the money, and at each later look
-//! reversals, given_back   ─> book_of_reversal
+//! deposits, unknown rows  ─> book              with the money, and at each later look
+//! withdrawals             ─> book_of_payout    likewise
+//! reversals, given_back   ─> book_of_reversal  likewise, as an event or Revio's answer about the Payment has told by then
 //! ```
 
 use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
@@ -67,7 +67,7 @@ pub async fn book_of_payout(app: &App, row: Uuid, payment: &PaymentDetails) -> R
     book_taken(app, row, payment, Taken::OnTop).await
 }
 
-/// Of a refund or a chargeback, by what is noted of its Payment. Its money is booked before.
+/// Of a refund, a chargeback or its reversal, by what is noted of its Payment. Its money is booked before.
 pub async fn book_of_reversal(app: &App, row: &Transaction) -> Result<Fee> {
     let Some(payment) = row.provider.id else { return Ok(Fee::None) };
     let noted = provider_objects::find(app, payment).await?.and_then(|known| known.fee_minor);

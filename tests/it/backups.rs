@@ -61,7 +61,7 @@ async fn what_is_dumped_is_put_back_row_by_row(db: PgPool) {
     let options = db.connect_options();
     let dumped = options.get_database().expect("a database for each test");
     let restored = format!("restored_{}", Uuid::now_v7().simple());
-    run(&db, &format!("create database \"{restored}\"")).await;
+    run(&db, &format!("create database \"{restored}\" template template0")).await;
     let server = format!("-h {} -p {} -U {}", options.get_host(), options.get_port(), options.get_username());
     let there_and_back =
         format!("set -o pipefail; pg_dump {server} '{dumped}' | psql {server} -qX -v ON_ERROR_STOP=1 -d '{restored}'");

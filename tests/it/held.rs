@@ -3,8 +3,9 @@
 use chrono::TimeDelta;
 use octoco::money::transactions::{self, Hold};
 use octoco::platform::permissions::Role;
+use octoco::provider::revio::RevioError;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Pay, Scope};
+use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -202,5 +203,34 @@ async fn two_people_give_back_what_is_held_while_it_waits_for_an_approval(db: Pg
     }
     t.drive().await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.finish().await;
+}
+
+/// An hour without Revio's answer counts only where Revio was asked: that there was no place for the call says nothing of the payout.
+#[sqlx::test]
+async fn what_two_people_gave_back_stays_reserved_as_long_as_nobody_could_ask_revio(db: PgPool) {
+    let t = TestApp::with(db, &[("REVIO_CALLS_PER_SECOND", "50")]).await;
+    let customer = t.customer_with(10_000).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "submitted");
+    let row = transactions::find(&t.app, withdrawal).await.expect("there");
+    transactions::hold(&t.app, &row, Hold::Undecided, "still pending").await.expect("held");
+    for staff in [&one, &two] {
+        assert_eq!(resolve(&t, staff, withdrawal, "release").await.status, StatusCode::OK);
+    }
+    t.advance(TimeDelta::hours(2));
+    while !matches!(t.app.revio.payout(t.payout_of(withdrawal)).await, Err(RevioError::NoPlace(_))) {}
+    t.step().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "nobody was asked");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await.1), ("submitted", 4_000));
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     t.finish().await;
 }

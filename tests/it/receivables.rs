@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp, stepped};
 use crate::journals::debtor;
+use crate::reporting;
 
 const PAID: i64 = 250_000;
 
@@ -108,11 +109,12 @@ async fn whatever_makes_money_available_repays_what_is_owed_first(db: PgPool) {
     t.finish_with_held().await;
 }
 
-/// A payment after the release takes from the wallet what is in it, and the rest is owed again: the same legs are not used twice.
+/// A payment after the release takes from the wallet what is in it, and the rest is owed again: the same legs are not used twice. Its fee
+/// is a withdrawal's, of whichever of them.
 #[sqlx::test]
 async fn a_payout_that_is_paid_after_its_release_repaid_a_debt_is_owed_again(db: PgPool) {
     let t = TestApp::new(db).await;
-    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    t.sim.set_settings(Settings { payout_fee: 30, payouts: PayoutBehaviour::Pend, ..t.sim.settings() });
     let customer = t.customer().await;
     let purchase = pay(&t, &customer, PAID, "d1").await;
     let withdrawal = t.withdraw(&customer, PAID, "w1").await.id();
@@ -126,6 +128,15 @@ async fn a_payout_that_is_paid_after_its_release_repaid_a_debt_is_owed_again(db:
     t.drive().await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.owed(customer.id).await), ("completed", PAID));
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    for built in [false, true] {
+        if built {
+            projector::rebuild(&t.app).await.expect("made again");
+        }
+        projector::catch_up(&t.app).await.expect("the ledger can be copied");
+        assert_eq!(projector::verify(&t.app).await.expect("compared").wrong(), 0);
+        let fees = "select string_agg(kind || ' ' || booked, ', ') from reporting.fees where booked <> 0";
+        assert_eq!(reporting::value(&t, fees).await, "withdrawal 0.30");
+    }
     t.finish().await;
 }
 

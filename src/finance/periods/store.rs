@@ -278,8 +278,11 @@ pub(super) async fn fees(db: impl PgExecutor<'_>, currency: &str, window: Window
                   coalesce(sum(invoiced), 0)::bigint as "invoiced!"
              from (select case when t.code = 13 then 'invoice' when r.kind is not null then r.kind
                                -- Of a row that is not known, by what the ledger says of it, as `reporting.fees` does.
-                               when exists (select from ledger_transfers m where m.id = (left(t.id::text, 34) || '01')::uuid and m.code = 20)
-                               then 'withdrawal' else 'deposit' end as kind,
+                               else coalesce((select case m.code when 20 then 'withdrawal' when 30 then 'refund' when 40 then 'chargeback'
+                                                                 when 41 then 'chargeback_reversal' else 'deposit' end
+                                                from ledger_transfers m
+                                               where m.id in ((left(t.id::text, 34) || '01')::uuid, (left(t.id::text, 34) || '06')::uuid)
+                                               order by m.id limit 1), 'deposit') end as kind,
                           t.amount_minor as booked, 0::bigint as said,
                           case t.code when 13 then t.amount_minor end as invoiced
                      from ledger_transfers t left join transactions r on r.id = t.reference

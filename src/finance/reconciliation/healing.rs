@@ -96,7 +96,8 @@ async fn step(app: &App, row: &Transaction, known: &Break) -> Result<()> {
     if row.due_at.is_none() {
         return Ok(());
     }
-    if row.provider.id.is_some() {
+    // What takes a deposit back needs no word of Revio's any more.
+    if row.provider.id.is_some() && row.parent_id.is_none() {
         as_the_event(app, row, known).await?;
     }
     let row = transactions::find(app, row.id).await?;

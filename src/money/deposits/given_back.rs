@@ -103,7 +103,9 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
     }
     let mut wrong = sums.wrong(purchase);
     for row in &sums.booked {
-        wrong = wrong.or(provider_fees::book_of_reversal(app, row).await?.odd());
+        let odd = provider_fees::book_of_reversal(app, row).await?.odd();
+        // Of what was set aside nobody looks again by himself.
+        wrong = wrong.or(odd.filter(|_| deposit.state == State::Completed));
     }
     if let (State::Completed, Some(payment)) = (deposit.state, &purchase.payment) {
         wrong = wrong.or(provider_fees::book(app, deposit.id, payment).await?.odd());

@@ -25,7 +25,7 @@ use crate::money::safe_mode;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-use crate::provider::revio::{Payout, PayoutStatus};
+use crate::provider::revio::{Payout, PayoutStatus, RevioError};
 
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
@@ -181,10 +181,19 @@ pub(super) async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<
     Ok(known.filter(|id| seen.insert(*id)).collect())
 }
 
-/// The payout by which Revio has paid it, or is about to; an error where there is none and one of them was not answered. One that Revio does
-/// not know was never paid, unless it has said before that it had begun: then that is no answer. One that it has called pending for longer
-/// than is waited for is what people decide about.
-async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> Result<Option<Payout>> {
+/// By Revio's word on all payouts of a withdrawal.
+enum Paid {
+    /// By this one, or it is about to be.
+    By(Box<Payout>),
+    No,
+    /// Of one of them Revio does not say.
+    Unsaid(Error),
+}
+
+/// One that Revio does not know was never paid, unless it has said before that it had begun: then that is no answer. One that it has called
+/// pending for longer than is waited for is what people decide about. An error is ours, and says nothing of Revio: a store that is away, or
+/// that there was no place for the call.
+async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> Result<Paid> {
     let known = provider_objects::payouts_of(app, withdrawal.id).await?;
     let never_began = |status: &str| matches!(status, "announced" | "initialized" | "error");
     let had_begun = |id| known.iter().any(|payout| payout.id == id && !never_began(&payout.status));
@@ -192,7 +201,10 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let mut unanswered = None;
     for &payout_id in payouts {
-        let asked = app.revio.payout(payout_id).await.map_err(Error::from);
+        let asked = match app.revio.payout(payout_id).await {
+            Err(error @ RevioError::NoPlace(_)) => return Err(error.into()),
+            asked => asked.map_err(Error::from),
+        };
         let payout = match provider_objects::if_known(asked) {
             Ok(Some(payout)) => {
                 // One that is older than what Revio told before says for certain only that money has left, or may.
@@ -224,10 +236,10 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
             PayoutStatus::Initialized | PayoutStatus::Error | PayoutStatus::Returned => false,
         };
         if pays {
-            return Ok(Some(payout));
+            return Ok(Paid::By(Box::new(payout)));
         }
     }
-    unanswered.map_or(Ok(None), Err)
+    Ok(unanswered.map_or(Paid::No, Paid::Unsaid))
 }
 
 /// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to, or may still by a call that was not
@@ -236,9 +248,9 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
 pub(super) async fn end_by_review(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
     let payouts = every_payout(app, withdrawal).await?;
-    match find_paying(app, withdrawal, &payouts).await {
-        Ok(Some(payout)) => return adopt(app, withdrawal, &payout).await,
-        Ok(None) => {
+    match find_paying(app, withdrawal, &payouts).await? {
+        Paid::By(payout) => return adopt(app, withdrawal, &payout).await,
+        Paid::No => {
             let known = provider_objects::payouts_of(app, withdrawal.id).await?;
             let may_pay = known.iter().any(|payout| payout.executions > payout.refusals);
             if let Some(pause) = until_window_ends(app, withdrawal).filter(|_| may_pay) {
@@ -246,9 +258,11 @@ pub(super) async fn end_by_review(app: &App, withdrawal: &Transaction) -> Result
             }
         }
         // An answer that says nothing of it is as none.
-        Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
-        Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
-        Err(error) => {
+        Paid::Unsaid(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => {
+            return Err(Error::unavailable(cause));
+        }
+        Paid::Unsaid(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
+        Paid::Unsaid(error) => {
             let error = error.chain();
             tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
         }

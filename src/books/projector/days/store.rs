@@ -55,7 +55,8 @@ pub(super) async fn add(db: &mut PgConnection, currency: &str, moves: &[Moved]) 
          select $1, reporting.day(ledger_time(t.timestamp)), t.code, t.kind, t.debit, t.credit,
                 case when t.code = 11
                      then coalesce((select m.code from ledger_transfers m
-                                     where m.id in (t.main, (left(t.main::text, 34) || '06')::uuid)), 0) else t.code end,
+                                     where m.id in (t.main, (left(t.main::text, 34) || '06')::uuid) order by m.id limit 1), 0)
+                     else t.code end,
                 count(*), sum(t.amount), sum(t.released)
            from unnest($2::bigint[], $3::integer[], $4::text[], $5::integer[], $6::integer[], $7::uuid[], $8::bigint[], $9::bigint[])
              as t (timestamp, code, kind, debit, credit, main, amount, released)
