@@ -17,14 +17,13 @@ use chrono::TimeDelta;
 use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
-use crate::money::adjustments;
-use crate::money::provider_fees;
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{
     self, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
 };
+use crate::money::{adjustments, provider_fees};
 use crate::platform::error::{Error, Result};
 
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);

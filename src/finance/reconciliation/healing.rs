@@ -19,9 +19,8 @@ use super::summaries;
 use crate::app::App;
 use crate::books::projector;
 use crate::money::deposits::{self, Told};
-use crate::money::provider_objects;
 use crate::money::transactions::{self, FailureReason, Kind, Transaction};
-use crate::money::withdrawals;
+use crate::money::{provider_objects, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{self, Errand};
 
@@ -73,19 +72,16 @@ async fn as_the_event(app: &App, row: &Transaction, known: &Break) -> Result<()>
         return Ok(());
     }
     let Some(object) = known.provider_id.or(row.provider.id) else { return Ok(()) };
+    let told = |id| Told { id, paid_on: None };
     match row.kind {
-        Kind::Deposit => {
-            let told = Told { id: object, paid_on: None };
-            deposits::on_provider_event(app, told, Some(row.id)).await.map(drop)
-        }
+        Kind::Deposit => deposits::on_provider_event(app, told(object), Some(row.id)).await.map(drop),
         Kind::Withdrawal => withdrawals::on_provider_event(app, object, Some(row.id)).await.map(drop),
         Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal => {
             let Some(deposit) = row.parent_id else { return Ok(()) };
             let deposit = transactions::find(app, deposit).await?;
             let Some(purchase) = deposit.provider.id else { return Ok(()) };
             provider_objects::ask_for_payments(app, &[object]).await?;
-            let told = Told { id: purchase, paid_on: None };
-            deposits::on_provider_event(app, told, Some(deposit.id)).await.map(drop)
+            deposits::on_provider_event(app, told(purchase), Some(deposit.id)).await.map(drop)
         }
         Kind::Adjustment => Ok(()),
     }
