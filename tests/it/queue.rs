@@ -8,6 +8,7 @@ use octoco::platform::clock::{Clock, DateTime};
 use octoco::platform::error::{Error, Result};
 use octoco::platform::queue::{Lease, Next, Queue, RETRY_MINUTES, Setbacks, Work, step_due};
 use octoco::platform::telemetry::Metrics;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 /// One row whose steps end as the test says, and what was written down of it.
@@ -119,4 +120,17 @@ async fn a_row_that_somebody_else_moved_has_not_failed() {
     let row = OneRow::new(|| Err(Error::StaleState));
     assert_eq!(row.pauses(2).await, (vec![], 0));
     assert_eq!(row.overtaken.load(Ordering::Relaxed), 2);
+}
+
+/// As the end of the safe mode makes many due at once: no more is read of them than is taken.
+#[sqlx::test]
+async fn rows_that_are_due_at_one_moment_are_taken_in_the_order_of_the_index(db: PgPool) {
+    let mut db = db.acquire().await.expect("a connection");
+    sqlx::query("set enable_seqscan = off").execute(&mut *db).await.expect("set");
+    let claim =
+        "explain select id from transactions where kind = 'deposit' and due_at <= now() order by due_at, id limit 64
+                    for update skip locked";
+    let plan: Vec<String> = sqlx::query_scalar(claim).fetch_all(&mut *db).await.expect("a plan");
+    let plan = plan.join("\n");
+    assert!(plan.contains("Index Scan using transactions_due") && !plan.contains("Sort"), "{plan}");
 }

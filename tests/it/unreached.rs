@@ -186,8 +186,7 @@ async fn executions_that_take_effect_and_are_not_answered_stop_no_others(db: PgP
         t.sim.set_payout_behaviour(behaviour);
         for number in 0..12 {
             let withdrawal = t.withdraw(&customer, 100, &format!("{end}{number}")).await.id();
-            t.drive().await;
-            wait(&t, 1).await;
+            wait(&t, 2).await;
             assert_eq!((t.state(withdrawal).await.as_str(), number), (end, number));
             assert!(t.app.revio.executions_paused().is_none(), "{end}, {number}");
         }
