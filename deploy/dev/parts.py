@@ -230,7 +230,8 @@ def sql(instances, statement, database="postgres"):
 
 def ensure_database(instances, name):
     """The role `octoco`, a database that it owns, and the roles of the service and of dashboards, which own nothing:
-    `octoco migrate` gives them what they need. Tests make databases of their own."""
+    `octoco migrate` gives them what they need. Tests make databases of their own, of `template1`, which is migrated for
+    them (checks.py); these begin with nothing, so that the migrations themselves are run."""
     owner = ("octoco", "superuser" if instances.purpose == "tests" else "")
     for role, options in (owner, (SERVICE_ROLE, ""), (READER_ROLE, "")):
         if not sql(instances, f"select 1 from pg_roles where rolname = '{role}'"):

@@ -92,8 +92,8 @@ async fn step(app: &App, row: &Transaction, known: &Break) -> Result<()> {
     if row.due_at.is_none() {
         return Ok(());
     }
-    // What takes a deposit back needs no word of Revio's any more.
-    if row.provider.id.is_some() && row.parent_id.is_none() {
+    // What takes a deposit back needs no word of Revio's any more; a second payment is a deposit.
+    if row.provider.id.is_some() && matches!(row.kind, Kind::Deposit | Kind::Withdrawal) {
         as_the_event(app, row, known).await?;
     }
     let row = transactions::find(app, row.id).await?;
