@@ -333,3 +333,25 @@ async fn what_revio_names_later_of_a_refund_is_booked_at_the_next_look(db: PgPoo
     assert_eq!(t.balance(&customer).await, (29_000, 0, 29_000));
     t.finish().await;
 }
+
+/// Of money that is set aside nobody would look at it again by himself, and what Revio tells of it goes on.
+#[sqlx::test]
+async fn an_odd_fee_of_what_goes_back_of_money_that_is_set_aside_ends_no_event(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "d").await.id();
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay { amount: Some(500), ..Pay::default() }).expect("payable");
+    t.drive().await;
+    t.sim.set_override(Override::of("payment", "/payment/fee_amount", json!(20_000)));
+    t.sim.refund_purchase(t.purchase_of(deposit), None).expect("refundable");
+    t.drive().await;
+    t.sim.raise_event(t.purchase_of(deposit), "purchase.refunded").expect("it is there");
+    for _ in 0..30 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    let unfinished = "select count(*) from webhook_logs where state not in ('done', 'ignored')";
+    assert_eq!(reporting::value(&t, unfinished).await, "0");
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
+    t.finish_with_held().await;
+}
