@@ -175,7 +175,7 @@ pub async fn decline(app: &App, tx: &mut PgConnection, subject: Subject, decisio
 /// Maker and checkers are looked at for the last time, in the SQL transaction that says that the row goes on: nobody loses a role or is
 /// frozen between the two. From then on it is only a matter of what the ledger did.
 pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposal) -> Result<Entitled> {
-    let people = [vec![proposal.maker], deciders(&mut *tx, proposal.subject).await?].concat();
+    let people = [vec![proposal.maker], deciders(&mut *tx, &[proposal.subject]).await?].concat();
     users::lock_shared(&mut *tx, &people).await?;
     if !may_still(&mut *tx, proposal.maker, proposal.maker_roles, proposal.created_at).await? {
         return Ok(Entitled::MakerIsNot);
@@ -187,14 +187,13 @@ pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposa
     Ok(if is_approved { Entitled::Yes } else { Entitled::CheckersAreNot })
 }
 
-/// Who said anything about it: whoever locks others besides locks them together.
-pub async fn deciders(tx: &mut PgConnection, subject: Subject) -> Result<Vec<Uuid>> {
-    Ok(store::deciders(tx, subject).await?)
+/// Who approved any of them: whoever locks others besides locks them together.
+pub async fn deciders(tx: &mut PgConnection, subjects: &[Subject]) -> Result<Vec<Uuid>> {
+    Ok(store::deciders(tx, &subjects.iter().map(|subject| subject.id()).collect::<Vec<_>>()).await?)
 }
 
 /// Whether `needed` of those who let the row go on may still approve, by one of the roles: right before it does, in the SQL transaction that
-/// says that it does.
-/// Nobody's role is taken away and nobody is frozen between the two.
+/// says that it does. The caller has locked the [`deciders`]: nobody's role is taken away and nobody is frozen between the two.
 pub async fn still_approved(
     app: &App,
     tx: &mut PgConnection,
@@ -202,8 +201,6 @@ pub async fn still_approved(
     needed: i64,
     roles: &[Role],
 ) -> Result<bool> {
-    let people = store::deciders(&mut *tx, subject).await?;
-    users::lock_shared(&mut *tx, &people).await?;
     let since = app.clock.now() - ROLE_AGE_MIN;
     let counting = store::used(&mut *tx, (subject, &hash.0), &names(roles), since).await?;
     Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= needed))

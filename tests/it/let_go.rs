@@ -1,11 +1,14 @@
 //! Payouts that a withdrawal let go of, and that Revio pays after all: none is paid besides another, nothing is given back that was paid, and where
 //! it was given back already it is found, though no event came.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use octoco::money::safe_mode::{self, Older};
 use octoco::money::transactions;
+use octoco::platform::crash::CrashPoints;
 use octoco::platform::permissions::Role;
 use reqwest::Method;
 use revio_sim::{Fault, FaultKind, Moment, Override, PayoutBehaviour, PayoutOutcome, Scope};
@@ -278,4 +281,23 @@ async fn no_payout_begins_after_the_safe_mode_though_it_waited_for_a_lock(db: Pg
     };
     tokio::join!(t.drive(), enters);
     assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 0));
+}
+
+/// What keeps payouts from beginning is no fault of the row's: one is registered after another, at last an hour apart, and nobody is asked.
+#[sqlx::test]
+async fn payouts_that_cannot_begin_for_hours_are_for_nobody(db: PgPool) {
+    let none_begins = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&none_begins);
+    let plan = move |point| point == "batch.before_beginnings" && asked.load(Ordering::Relaxed);
+    let t = TestApp::crashing(db, &[], CrashPoints::planned(plan)).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    wait(&t, 300).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.held_reason(withdrawal).await), ("reserved", None));
+    assert!((9..=11).contains(&payouts(&t, withdrawal)), "{}", payouts(&t, withdrawal));
+    none_begins.store(false, Ordering::Relaxed);
+    wait(&t, 75).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+    t.finish().await;
 }

@@ -1,6 +1,6 @@
 //! SQL of `adjustments`, and of the row in `transactions` that is written with each.
 
-use ledger::{Amount, TransferCode};
+use ledger::Amount;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -111,9 +111,8 @@ pub(super) async fn corrected(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::R
            union select settles_id from adjustments where settles_id = any($1)
            union select settles_id from journals where settles_id = any($1)
            union select id from unnest($1::uuid[]) as id
-                  where (select exists (select from ledger_orphan_transfers where code = $2))"#,
-        rows,
-        i32::from(TransferCode::Adjustment.code())
+                  where (select exists (select from ledger_orphan_transfers where code = 90))"#,
+        rows
     )
     .fetch_all(db)
     .await
@@ -140,10 +139,9 @@ pub(super) async fn write_offs(db: impl PgExecutor<'_>, row: &Transaction) -> sq
 pub(super) async fn is_written_off_by_a_lost_one(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (select from ledger_orphan_transfers
-                           where code = $1 and currency = $2
-                             and executed_at >= coalesce((select created_at from transactions where id = $3), $4)
-                             and credit_account_id between $5::uuid and (left($5::uuid::text, 32) || 'ffff')::uuid) as "is!""#,
-        i32::from(TransferCode::WriteOff.code()),
+                           where code = 51 and currency = $1
+                             and executed_at >= coalesce((select created_at from transactions where id = $2), $3)
+                             and credit_account_id between $4::uuid and (left($4::uuid::text, 32) || 'ffff')::uuid) as "is!""#,
         row.amount.currency().code(),
         row.parent_id,
         row.created_at,
@@ -175,10 +173,9 @@ pub(super) async fn is_booked_by_a_lost_one(
 ) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (select from ledger_orphan_transfers
-                           where code = $1 and amount_minor = $2 and currency = $3 and executed_at >= $4
-                             and case $5 when 'credit' then credit_account_id else debit_account_id end
-                                 between $6::uuid and (left($6::uuid::text, 32) || 'ffff')::uuid) as "is!""#,
-        i32::from(TransferCode::Adjustment.code()),
+                           where code = 90 and amount_minor = $1 and currency = $2 and executed_at >= $3
+                             and case $4 when 'credit' then credit_account_id else debit_account_id end
+                                 between $5::uuid and (left($5::uuid::text, 32) || 'ffff')::uuid) as "is!""#,
         amount.minor(),
         amount.currency().code(),
         row.created_at,

@@ -162,10 +162,10 @@ pub(super) async fn count_used(db: impl PgExecutor<'_>, subject: Subject) -> sql
 }
 
 /// Whoever approved the row.
-pub(super) async fn deciders(db: impl PgExecutor<'_>, subject: Subject) -> sqlx::Result<Vec<Uuid>> {
+pub(super) async fn deciders(db: impl PgExecutor<'_>, subjects: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     let people = sqlx::query_scalar!(
-        "select distinct approver_id from approvals where coalesce(transaction_id, journal_id) = $1 and decision = 'approved'",
-        subject.id()
+        "select distinct approver_id from approvals where coalesce(transaction_id, journal_id) = any($1) and decision = 'approved'",
+        subjects
     );
     people.fetch_all(db).await
 }

@@ -38,7 +38,9 @@ const SAFE_MODE_PAUSE: TimeDelta = TimeDelta::seconds(30);
 const CONFLICT: u16 = 409;
 const CONFLICTS_MAX: i32 = 3;
 /// Payouts registered for one withdrawal, executed or not. While Revio executes nothing, each probe registers some whose 15 minutes run out.
+/// More are for a person where the row itself is at fault; where its surroundings are, each of them waits.
 const REGISTERED_MAX: usize = 8;
+const REGISTERED_PAUSE: TimeDelta = TimeDelta::hours(1);
 
 /// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.
 pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
@@ -430,7 +432,7 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if is_unanswered
         || (is_noted && !is_refused)
         || standing.payouts.len() >= PAYOUTS_MAX
-        || registered.len() >= REGISTERED_MAX
+        || (registered.len() >= REGISTERED_MAX && withdrawal.attempts > 0)
     {
         let may_pay =
             registered.iter().filter(|payout| payout.executions > 0 || Some(payout.id) == withdrawal.provider.id);
@@ -462,6 +464,7 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         }
     }
     tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
-    let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
+    let due = if registered.len() >= REGISTERED_MAX { Due::In(REGISTERED_PAUSE) } else { Due::Now };
+    let to = Move::to(State::Reserved, due).with_provider(Provider::default());
     transactions::advance(app, withdrawal, to).await
 }

@@ -81,13 +81,12 @@ impl Batch for MarkSubmitting {
 
 /// Where somebody has approved one of them: all people together, in the order of their ids.
 async fn lock_with_approvers(tx: &mut PgConnection, items: &[Submission], customers: &[Uuid]) -> Result<()> {
-    let mut people = Vec::new();
-    for item in items.iter().filter(|item| item.approved.is_some()) {
-        people.extend(approvals::deciders(&mut *tx, Subject::Transaction(item.withdrawal.id)).await?);
-    }
-    if people.is_empty() {
+    let approved = items.iter().filter(|item| item.approved.is_some());
+    let approved: Vec<Subject> = approved.map(|item| Subject::Transaction(item.withdrawal.id)).collect();
+    if approved.is_empty() {
         return Ok(());
     }
+    let mut people = approvals::deciders(&mut *tx, &approved).await?;
     people.extend(customers);
     Ok(users::lock_shared(tx, &people).await?)
 }
