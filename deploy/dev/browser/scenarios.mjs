@@ -1,6 +1,7 @@
 // What a person does, and what goes wrong around it. Each begins with a browser of its own; each title is what must hold.
+import { addBankAccount, CHECKOUT, count, openCheckout, payIn, problem, readable, saved, TOTAL } from "./steps.mjs";
 import { totp } from "./totp.mjs";
-import { isSignedIn, mustBe, PATIENCE_MS, sees, submit, until, wish } from "./world.mjs";
+import { isSignedIn, mustBe, sees, signIn, signOut, submit, until, wish } from "./world.mjs";
 
 const DEPOSIT = /R\s?1\s?500[,.]00/;
 const LEFT = /R\s?1\s?000[,.]00/;
@@ -41,10 +42,10 @@ export const scenarios = {
       await world.screenshot(page, "account");
 
       await page.getByRole("link", { name: "History" }).click();
-      await sees(page, "main [role=status]", "2 in all");
+      await sees(page, TOTAL, "Rows 1 to 2 of 2");
       await page.locator("[name=kind]").selectOption("withdrawal");
       await page.getByRole("button", { name: "Show" }).click();
-      await sees(page, "main [role=status]", "1 in all");
+      await sees(page, TOTAL, "Rows 1 to 1 of 1");
       await page.getByRole("link", { name: "Statement" }).click();
       await page.getByRole("button", { name: "Show" }).click();
       await sees(page, "#shown", LEFT);
@@ -109,7 +110,7 @@ export const scenarios = {
     });
     await page.clock.setSystemTime(Date.now() + 14 * 60_000);
     await page.getByRole("link", { name: "History" }).click();
-    await sees(page, "main [role=status]", "1 in all");
+    await sees(page, TOTAL, "Rows 1 to 1 of 1");
     mustBe("calls with a token that has run out", refused, 0);
     mustBe("renewed by its clock", renewed > 0, true);
 
@@ -146,9 +147,8 @@ export const scenarios = {
     const third = await context.newPage();
     await third.goto(world.page);
     await isSignedIn(third);
-    await third.locator("#sign-out").click();
+    await signOut(third);
     await sees(other, "h1", "Sign in");
-    await sees(third, "h1", "Sign in");
     await third.reload();
     await sees(third, "h1", "Sign in");
   },
@@ -185,7 +185,7 @@ export const scenarios = {
     await isSignedIn(page);
     await sees(page, "tr[data-state=completed]", "Withdrawal");
     await page.locator(AWAY).filter({ hasText: /^$/ }).waitFor({ state: "attached" });
-    mustBe("withdrawals", await withdrawals(world, person), 1);
+    mustBe("withdrawals", await count(world, person, "withdrawal"), 1);
   },
 
   "an answer that is lost on the way, and a reload: it is paid once": async (world) => {
@@ -207,14 +207,14 @@ export const scenarios = {
     await sees(page, "#balances", LEFT);
     await until("no answer is waited for", async () => (await page.evaluate(() => sessionStorage.length)) === 0);
     mustBe("keys", keys.size, 1);
-    mustBe("withdrawals", await withdrawals(world, person), 1);
+    mustBe("withdrawals", await count(world, person, "withdrawal"), 1);
   },
 
   "where the API has no stream the long poll tells, and without that plain questions do": async (world) => {
     for (const without of [["events"], ["events", "wait="]]) {
       const context = await world.newBrowser();
       let [asked, answered] = [0, 0];
-      for (const what of without) await context.route(new RegExp(`/v1/.*${what}`), (route) => route.fulfill(missing(world)));
+      for (const what of without) await context.route(new RegExp(`/v1/.*${what}`), (route) => route.fulfill(problem(world, 404, "not_found")));
       context.on("request", (request) => (asked += request.url().includes("wait=")));
       context.on("response", (response) => (answered += response.url().includes("wait=") && response.ok()));
       const person = await world.customer({ deposits: [10_000_000], bankAccount: true });
@@ -259,34 +259,78 @@ export const scenarios = {
     await sees(page, "h1", "Sign in");
   },
 
+  "an order that waits is nobody else's: it goes out again when the person who made it is back": async (world) => {
+    const [one, other] = [await world.customer(), await world.customer()];
+    const page = await world.signedIn(one);
+    let [isAway, keys] = [true, []];
+    await page.route("**/v1/deposits", (route) => {
+      if (route.request().method() !== "POST") return route.continue();
+      keys.push(route.request().headers()["idempotency-key"]);
+      return isAway ? route.fulfill(problem(world, 503, "unavailable")) : route.continue();
+    });
+    await payIn(page, "20");
+    await sees(page, AWAY, "Trying again");
+    await signOut(page);
+    mustBe("what is waited for", await page.locator(AWAY).textContent(), "");
+    await signIn(page, other);
+    await tryNow(page);
+    mustBe("tries", keys.length, 1);
+    isAway = false;
+    await signOut(page);
+    await signIn(page, one);
+    await page.waitForURL(CHECKOUT);
+    mustBe("keys", new Set(keys).size, 1);
+    mustBe("deposits", await count(world, one, "deposit"), 1);
+    mustBe("deposits of the other", await count(world, other, "deposit"), 0);
+  },
+
+  "a sign-out that waits ends nobody else's session": async (world) => {
+    const context = await world.newBrowser();
+    const [one, other] = [await world.customer(), await world.customer()];
+    const waiting = await world.signedIn(one, context);
+    const tab = await context.newPage();
+    await tab.goto(world.page);
+    await isSignedIn(tab);
+    let asked = 0;
+    await waiting.route("**/v1/auth/logout", (route) => {
+      asked += 1;
+      return route.fulfill(problem(world, 503, "unavailable"));
+    });
+    await waiting.locator("#sign-out").click();
+    await sees(waiting, AWAY, "Trying again");
+    await signOut(tab);
+    await signIn(tab, other);
+    await sees(waiting, "#nav", other.email);
+    await tryNow(waiting);
+    mustBe("sign-outs", asked, 1);
+    await waiting.reload();
+    await sees(waiting, "#nav", other.email);
+  },
+
+  "what a proxy says in the API's place is no answer, and ends no session": async (world) => {
+    const page = await world.signedIn(await world.customer());
+    const answers = [[200, "text/html"], [401, "text/html"], [200, "text/plain"]];
+    await page.route("**/v1/auth/refresh", (route) => {
+      const [status, contentType] = answers.shift() ?? [];
+      return status ? route.fulfill({ status, contentType, headers: readable(world), body: "Back soon" }) : route.continue();
+    });
+    await page.reload();
+    await sees(page, AWAY, "Trying again");
+    await isSignedIn(page);
+    mustBe("answers that were left", answers.length, 0);
+  },
+
   "a page of another site gets no session and is told why": async (world) => {
     const page = await (await world.newBrowser()).newPage();
     await page.goto(world.other_site);
     await sees(page, "#main", "does not trust this page");
+    await sees(page, "#main a", "Try again");
     await world.screenshot(page, "other-site");
     mustBe("cookies", (await page.context().cookies()).length, 0);
   },
 };
 
 const REUSED = 'octoco_sign_ins_total{outcome="token_reused"}';
-
-async function openCheckout(page, amount) {
-  await page.locator("#deposit-form [name=currency] option").first().waitFor({ state: "attached" });
-  await submit(page, "#deposit-form", { amount });
-  await page.waitForURL(/\/p\/[0-9a-f-]+\/$/);
-}
-
-async function addBankAccount(page, other = {}) {
-  const account = { account_holder: "Thandi Nkosi", account_number: "62001234567", branch_code: "250655", bank_name: "FNB" };
-  await submit(page, "#bank-account-form", { ...account, ...other });
-}
-
-/** As a route that does not exist is answered. */
-function missing(world) {
-  const body = JSON.stringify({ type: "about:blank", title: "Not Found", status: 404, code: "not_found", detail: "no such path" });
-  const headers = { "Access-Control-Allow-Origin": world.page, "Access-Control-Allow-Credentials": "true" };
-  return { status: 404, contentType: "application/problem+json", headers, body };
-}
 
 /** A page that is loaded anew forgets what was written on its window. */
 async function neverReloaded(page, work) {
@@ -295,16 +339,11 @@ async function neverReloaded(page, work) {
   mustBe("the page was not reloaded", await page.evaluate(() => window.stillHere), true);
 }
 
-async function saved(page, button) {
-  const [download] = await Promise.all([
-    page.waitForEvent("download", { timeout: PATIENCE_MS }),
-    page.getByRole("button", { name: button }).click(),
-  ]);
-  const chunks = [];
-  for await (const chunk of await download.createReadStream()) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-async function withdrawals(world, { token }) {
-  return (await world.call("GET", "/v1/transactions?kind=withdrawal", { token })).data.length;
+/** Ends every pause between two tries. What would go out then has gone out when another view has been read. */
+async function tryNow(page) {
+  await page.bringToFront(); // else each click takes a second
+  await page.evaluate(() => window.dispatchEvent(new Event("online")));
+  await page.getByRole("link", { name: "History" }).click();
+  await sees(page, TOTAL, "No rows");
+  await page.getByRole("link", { name: "Account", exact: true }).click();
 }

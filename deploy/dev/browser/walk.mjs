@@ -1,5 +1,6 @@
 // Every scenario in a browser of its own people, one after another, and one line that sums up. `browser.py` calls it.
 import { chromium } from "playwright-core";
+import { details } from "./details.mjs";
 import { scenarios } from "./scenarios.mjs";
 import { World } from "./world.mjs";
 
@@ -10,7 +11,8 @@ const FLAGS = [
 ];
 
 const browser = await chromium.launch({ executablePath: told.browser, args: FLAGS }); // a fresh profile each time
-const chosen = Object.entries(scenarios).filter(([title]) => told.filters.every((word) => title.includes(word)));
+const all = Object.entries({ ...scenarios, ...details });
+const chosen = all.filter(([title]) => told.filters.every((word) => title.includes(word)));
 let failed = 0;
 for (const [title, scenario] of chosen) {
   const began = performance.now();
@@ -28,5 +30,5 @@ for (const [title, scenario] of chosen) {
 }
 await browser.close();
 const passed = chosen.length - failed;
-console.log(`test result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; ${Object.keys(scenarios).length - chosen.length} ignored`);
+console.log(`test result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; ${all.length - chosen.length} ignored`);
 process.exit(failed ? 1 : 0);

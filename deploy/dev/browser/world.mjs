@@ -24,8 +24,8 @@ export class World {
   }
 
   /** A browser without cookies; its tabs are `newPage()`s of it. */
-  async newBrowser() {
-    const context = await this.chromium.newContext({ acceptDownloads: true, locale: "en-ZA" });
+  async newBrowser(more = {}) {
+    const context = await this.chromium.newContext({ acceptDownloads: true, locale: "en-ZA", ...more });
     context.setDefaultTimeout(PATIENCE_MS);
     context.on("weberror", (error) => this.complaints.push(String(error.error())));
     context.on("console", (message) => {
@@ -79,8 +79,7 @@ export class World {
   async signedIn(person, context) {
     const page = await (context ?? (await this.newBrowser())).newPage();
     await page.goto(this.page);
-    await submit(page, "#sign-in-form", person, ["email", "password"]);
-    await isSignedIn(page);
+    await signIn(page, person);
     return page;
   }
 
@@ -103,6 +102,16 @@ export class World {
   async end() {
     await Promise.all(this.contexts.map((context) => context.close()));
   }
+}
+
+export async function signIn(page, person) {
+  await submit(page, "#sign-in-form", person, ["email", "password"]);
+  await isSignedIn(page);
+}
+
+export async function signOut(page) {
+  await page.locator("#sign-out").click();
+  await sees(page, "h1", "Sign in");
 }
 
 export const isSignedIn = (page) => page.locator("#nav").waitFor();

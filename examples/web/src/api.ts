@@ -2,7 +2,7 @@
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 import { fetchInTime, patiently } from "./retry";
-import { API, accessToken, distrust, type Problem } from "./session";
+import { API, accessToken, distrust, untilSignedOut, type Problem } from "./session";
 
 export type Transaction = components["schemas"]["TransactionView"];
 export type Balance = components["schemas"]["BalanceView"];
@@ -14,10 +14,14 @@ export const anyone = createClient<paths>({ baseUrl: API, fetch: fetchInTime });
 /** Calls of whoever is signed in. */
 export const api = createClient<paths>({ baseUrl: API, fetch: asUser });
 
-/** What may be repeated is repeated until there is an answer: reads, and what an Idempotency-Key makes happen once. */
+/**
+ * What may be repeated is repeated until there is an answer: reads, deletions, and what an Idempotency-Key makes happen once. But only
+ * for as long as whoever made the call is signed in: the next token may be somebody else's.
+ */
 export async function asUser(request: Request): Promise<Response> {
-  const repeatable = request.method === "GET" || request.headers.has("Idempotency-Key");
-  return repeatable ? patiently(() => once(request), request.signal) : once(request);
+  const own = new Request(request, { signal: AbortSignal.any([request.signal, untilSignedOut()]) });
+  const isRepeatable = ["GET", "DELETE"].includes(own.method) || own.headers.has("Idempotency-Key");
+  return isRepeatable ? patiently(() => once(own), own.signal) : once(own);
 }
 
 async function once(request: Request): Promise<Response> {

@@ -23,6 +23,15 @@ export function setOptions(select: HTMLSelectElement, options: [value: string, t
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === chosen)));
 }
 
+/** Changes what is shown. The focus goes from what is replaced to its next version, from what is gone to `place`: never to nothing. */
+export function keepFocus(place: HTMLElement, change: () => void): void {
+  const focused = document.activeElement;
+  const id = focused?.closest<HTMLElement>("[data-id]")?.dataset["id"];
+  change();
+  if (!focused || focused.checkVisibility()) return;
+  (place.querySelector<HTMLElement>(`[data-id="${id}"] :is(a, button)`) ?? place).focus({ preventScroll: true });
+}
+
 /** The text of a field, trimmed. */
 export function text(form: HTMLFormElement, name: string): string {
   return String(new FormData(form).get(name) ?? "").trim();

@@ -13,13 +13,11 @@ export function onSubmit(form: HTMLFormElement, act: () => Promise<Shown | undef
   });
 }
 
-/** Runs the work of a form, which takes nothing else meanwhile. */
+/** Runs the work of a form, which takes nothing else meanwhile. Its buttons are not disabled: the focus would be lost with them. */
 export async function whileBusy(form: HTMLFormElement, act: () => Promise<Shown | undefined | void>): Promise<void> {
   if (form.ariaBusy === "true") return;
   form.ariaBusy = "true";
   clear(form);
-  const controls = [...form.querySelectorAll<HTMLButtonElement>("button")];
-  for (const control of controls) control.disabled = true;
   try {
     const problem = await act();
     if (problem) show(form, problem);
@@ -27,7 +25,6 @@ export async function whileBusy(form: HTMLFormElement, act: () => Promise<Shown 
     if (!(error instanceof SignedOut)) show(form, { detail: saying(error) });
   } finally {
     form.ariaBusy = "false";
-    for (const control of controls) control.disabled = false;
   }
 }
 
@@ -36,7 +33,7 @@ export function wrongField(name: string, message: string): Shown {
   return { detail: "", errors: [{ field: name, pointer: `#/${name}`, code: "format", message, parameters: {} }] };
 }
 
-function saying(error: unknown): string {
+export function saying(error: unknown): string {
   if (error instanceof Refused) return `The API does not trust this page: ${error.message} (README.md: same site, CORS)`;
   console.error(error);
   return "There was no answer. Please try again.";

@@ -1,8 +1,9 @@
 // Which view is shown: by who is signed in and by the path. Links are followed without a reload, which would ask for a new token.
 import { fill, find, fromTemplate } from "./dom";
+import { saying } from "./forms";
 import * as live from "./live";
 import { onOutage } from "./retry";
-import { accessToken, currentUser, onUser, Refused, SignedOut, signOut, type User } from "./session";
+import { accessToken, currentUser, onUser, SignedOut, signOut, untilSignedOut, type User } from "./session";
 import { account } from "./views/account";
 import { history as transactionHistory } from "./views/history";
 import { signIn } from "./views/sign-in";
@@ -15,12 +16,13 @@ export type View = (page: HTMLElement, signal: AbortSignal, id: string) => void;
 
 const main = find(document, "#main");
 let shown = new AbortController();
-let signedIn = new AbortController();
 
 function show(template: string, view: View, id = ""): void {
   shown.abort();
   shown = new AbortController();
+  const isFirst = main.querySelector("h1") === null; // of a page that was just loaded: read from its top
   main.replaceChildren(fromTemplate(template));
+  if (!isFirst) main.focus();
   document.title = `${find(main, "h1").textContent || "Transaction"} – Octoco`;
   view(main, shown.signal, id);
 }
@@ -36,11 +38,9 @@ function showPath(): void {
 
 /** Somebody came or went, here or in another tab. */
 function greet(user: User | null): void {
-  signedIn.abort();
-  signedIn = new AbortController();
   find(document, "#nav").hidden = user === null;
   fill(document, { email: user?.email });
-  if (user !== null) live.begin(user, signedIn.signal);
+  if (user !== null) live.begin(user, untilSignedOut());
   if (location.pathname === "/verify-email") return;
   if (user === null) show("sign-in", signIn);
   else showPath();
@@ -49,7 +49,6 @@ function greet(user: User | null): void {
 function go(path: string): void {
   history.pushState(null, "", path);
   showPath();
-  main.focus();
 }
 
 document.addEventListener("click", (event) => {
@@ -80,7 +79,6 @@ accessToken().then(
   () => currentUser(),
   (error: unknown) => {
     if (error instanceof SignedOut) greet(null);
-    else if (error instanceof Refused) main.textContent = `The API does not trust this page: ${error.message} See README.md.`;
-    else throw error;
+    else show("trouble", (page) => fill(page, { why: saying(error) }));
   },
 );

@@ -1,4 +1,5 @@
 // Amounts are whole minor units (cents) everywhere but on the screen; no float ever holds money.
+import { fetchInTime } from "./retry";
 import { API } from "./session";
 
 /** Two for the rand, none for the yen: of ISO 4217, as the browser knows it. */
@@ -25,7 +26,7 @@ export function parse(text: string, currency: string): number | null {
 
 /** Those that customers may use. */
 export async function currencies(): Promise<string[]> {
-  const response = await fetch(`${API}/v1/config`).catch(() => null);
+  const response = await fetchInTime(new Request(`${API}/v1/config`)).catch(() => null);
   if (!response?.ok) return ["ZAR"];
   const config = (await response.json()) as { currencies: { code: string }[] };
   return config.currencies.map(({ code }) => code);

@@ -25,9 +25,10 @@ export async function patiently<T extends Response | null>(send: () => Promise<T
   }
 }
 
-/** `fetch` fails with a TypeError when nobody answers, and with a TimeoutError when nobody does in time. The rest is ours. */
+/** A TypeError of `fetch`: nobody answers. A TimeoutError: nobody does in time. A SyntaxError: what came is no JSON. The rest is ours. */
 function notAnswered(error: unknown): undefined {
-  if (error instanceof TypeError || (error instanceof DOMException && error.name === "TimeoutError")) return undefined;
+  const isNone = error instanceof TypeError || error instanceof SyntaxError;
+  if (isNone || (error instanceof DOMException && error.name === "TimeoutError")) return undefined;
   throw error;
 }
 
@@ -78,8 +79,16 @@ export async function fetchInTime(request: Request): Promise<Response> {
   const deadline = new AbortController();
   const timer = setTimeout(() => deadline.abort(new DOMException("no answer", "TimeoutError")), HEADERS_MS);
   try {
-    return await fetch(request, { signal: AbortSignal.any([request.signal, deadline.signal]) });
+    const response = await fetch(request, { signal: AbortSignal.any([request.signal, deadline.signal]) });
+    if (isOfTheApi(response)) return response;
+    throw new TypeError(`${response.status}, but not from the API`); // as if nobody had answered
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Its errors are problem documents, and it speaks no HTML: a proxy does, or whatever else is in between. */
+function isOfTheApi({ ok, headers }: Response): boolean {
+  const type = headers.get("Content-Type") ?? "";
+  return ok ? !type.startsWith("text/html") : type.startsWith("application/problem+json");
 }

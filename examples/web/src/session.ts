@@ -21,6 +21,7 @@ export class Refused extends Error {}
 const LOCK = "octoco-session";
 const tabs = new BroadcastChannel(LOCK);
 let token: Token | null = null;
+let presence = new AbortController();
 let renewal: Promise<void> | null = null;
 let listener = (_user: User | null): void => undefined;
 
@@ -32,6 +33,12 @@ export function onUser(callback: (user: User | null) => void): void {
 export function currentUser(): User {
   if (token === null) throw new SignedOut();
   return token.user;
+}
+
+/** Aborted as soon as somebody else is signed in, or nobody: what a person began is never ended, or sent, as another's. */
+export function untilSignedOut(): AbortSignal {
+  if (token === null) throw new SignedOut();
+  return presence.signal;
 }
 
 /** A token that is good for some time; renewed when it is not. Waits through outages. */
@@ -79,9 +86,10 @@ export async function signIn(body: components["schemas"]["Credentials"]): Promis
   });
 }
 
-/** Ends the session there before it is forgotten here: else it would live on in the cookie. */
+/** Ends the session there before it is forgotten here: else it would live on in the cookie, which by then may be another's. */
 export async function signOut(): Promise<void> {
-  await patiently(() => inTurn(() => fetchInTime(call("/v1/auth/logout"))));
+  const signal = untilSignedOut();
+  await patiently(() => inTurn(() => fetchInTime(new Request(call("/v1/auth/logout"), { signal }))), signal);
   become(null, true);
 }
 
@@ -102,10 +110,13 @@ function accept(answer: Answer): void {
 }
 
 function become(next: Token | null, tellOthers: boolean): void {
-  const before = token?.user.id;
+  const isAnother = next?.user.id !== token?.user.id;
   token = next;
   if (tellOthers) tabs.postMessage(next);
-  if (next?.user.id !== before) listener(next?.user ?? null);
+  if (!isAnother) return;
+  presence.abort(new SignedOut());
+  presence = new AbortController();
+  listener(next?.user ?? null);
 }
 
 tabs.onmessage = ({ data }: MessageEvent<Token | null>) => become(data, false);

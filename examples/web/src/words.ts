@@ -31,6 +31,11 @@ export function mayBeCancelled({ kind, state }: Transaction): boolean {
   return kind === "withdrawal" && (state === "initiated" || state === "reserved" || state === "awaiting_approval");
 }
 
+/** Whether the checkout still takes money for this deposit: with a reason it is being called off. */
+export function isUnpaid({ state, failure_reason }: Transaction): boolean {
+  return state === "awaiting_payment" && !failure_reason;
+}
+
 /** Whether an answer that came late tells of an older state. Of `updated_at`s as moments: their texts differ in length. */
 export function isOlder(updatedAt: string, than: string | undefined): boolean {
   return than !== undefined && Date.parse(updatedAt) < Date.parse(than);
@@ -40,6 +45,11 @@ export function isOlder(updatedAt: string, than: string | undefined): boolean {
 export function inWords(code: string): string {
   const text = code.replaceAll("_", " ");
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** The zone of all times and days on the page. The API takes a date as a day of UTC unless `tz` says otherwise. */
+export function timeZone(): string {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone;
 }
 
 export function when(time: string): string {

@@ -1,6 +1,6 @@
 // The account: balances, paying in, taking out, bank accounts, the latest transactions.
 import { api, type Balance } from "../api";
-import { find, setOptions } from "../dom";
+import { find, keepFocus, setOptions } from "../dom";
 import { onSubmit } from "../forms";
 import { onNews } from "../live";
 import { currencies, format } from "../money";
@@ -55,7 +55,7 @@ function showBalance(list: HTMLElement, { currency, available, pending }: Balanc
 async function remindToVerify(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
   onSubmit(form, async () => {
     const { error } = await api.POST("/v1/auth/verify-email/resend");
-    form.hidden = !error;
+    keepFocus(find(document, "#main"), () => (form.hidden = !error));
     return error;
   });
   const { data } = await api.GET("/v1/me", { signal });

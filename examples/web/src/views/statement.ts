@@ -5,7 +5,7 @@ import { fill, find, save, setOptions, text } from "../dom";
 import { onSubmit, type Shown } from "../forms";
 import { currencies, format } from "../money";
 import { API, type Problem } from "../session";
-import { inWords, when } from "../words";
+import { inWords, timeZone, when } from "../words";
 
 type Statement = components["schemas"]["StatementView"];
 
@@ -22,8 +22,8 @@ export function statement(page: HTMLElement): void {
   onSubmit(form, () => (wanted === "json" ? show(page, form) : download(form, wanted)));
 }
 
-function query(form: HTMLFormElement): { currency: string; from: string; to: string } {
-  return { currency: text(form, "currency"), from: text(form, "from"), to: text(form, "to") };
+function query(form: HTMLFormElement): { currency: string; from: string; to: string; tz: string } {
+  return { currency: text(form, "currency"), from: text(form, "from"), to: text(form, "to"), tz: timeZone() };
 }
 
 async function show(page: HTMLElement, form: HTMLFormElement): Promise<Shown | undefined> {

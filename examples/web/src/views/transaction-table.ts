@@ -1,6 +1,6 @@
 // A table of transactions whose rows change when there is news of them.
 import type { Transaction } from "../api";
-import { find, fromTemplate } from "../dom";
+import { find, fromTemplate, keepFocus } from "../dom";
 import { follow } from "../live";
 import { format } from "../money";
 import { inWords, isOlder, isOver, stateText, when } from "../words";
@@ -17,7 +17,7 @@ export class TransactionTable {
   }
 
   show(transactions: Transaction[]): void {
-    this.body.replaceChildren(...transactions.map(row));
+    keepFocus(this.body, () => this.body.replaceChildren(...transactions.map(row)));
     const open = transactions.filter(({ state }) => !isOver[state]);
     for (const transaction of open.slice(0, FOLLOWED)) follow(transaction, this.signal);
   }
@@ -25,7 +25,9 @@ export class TransactionTable {
   /** False where it is not shown. */
   update(transaction: Transaction): boolean {
     const before = this.body.querySelector<HTMLElement>(`[data-id="${transaction.id}"]`);
-    if (before && !isOlder(transaction.updated_at, before.dataset["at"])) before.replaceWith(row(transaction));
+    if (before && !isOlder(transaction.updated_at, before.dataset["at"])) {
+      keepFocus(this.body, () => before.replaceWith(row(transaction)));
+    }
     return before !== null;
   }
 }

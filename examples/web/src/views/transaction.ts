@@ -1,12 +1,12 @@
 // One transaction, and where the checkout leads back to: /deposits/{id}?checkout=success|failure|cancelled. The address only says what
 // the browser came from; what became of the money is what the API says, now and as it changes.
 import { api, asUser, type Transaction } from "../api";
-import { fill, find } from "../dom";
+import { fill, find, keepFocus } from "../dom";
 import { onSubmit } from "../forms";
 import { follow, onNews } from "../live";
 import { format } from "../money";
 import { API, type Problem } from "../session";
-import { inWords, isOlder, mayBeCancelled, stateText, when } from "../words";
+import { inWords, isOlder, isUnpaid, mayBeCancelled, stateText, when } from "../words";
 
 const HINTS: Record<string, string> = {
   success: "We are waiting for your bank’s word; this page shows it when it comes.",
@@ -40,20 +40,21 @@ export function transaction(page: HTMLElement, signal: AbortSignal, id: string):
 function show(page: HTMLElement, row: Transaction, hint = ""): void {
   const shown = find(page, "#state").dataset;
   if (isOlder(row.updated_at, shown["at"])) return;
-  const isUnpaid = row.state === "awaiting_payment" && !row.failure_reason; // with a reason it is being called off
   const why = row.failure_reason ? inWords(row.failure_reason) : "";
   fill(page, {
     title: inWords(row.kind),
     state: stateText[row.state],
-    hint: isUnpaid ? hint : why,
+    hint: isUnpaid(row) ? hint : why,
     amount: format(row.amount, row.currency),
     created: when(row.created_at),
     completed: row.completed_at ? when(row.completed_at) : "–",
     id: row.id,
   });
   Object.assign(shown, { state: row.state, kind: row.kind, at: row.updated_at });
-  find(page, "#cancel-form").hidden = !mayBeCancelled(row);
   const link = find<HTMLAnchorElement>(page, "#checkout");
-  link.hidden = !isUnpaid || !row.checkout_url;
+  keepFocus(page, () => {
+    find(page, "#cancel-form").hidden = !mayBeCancelled(row);
+    link.hidden = !isUnpaid(row) || !row.checkout_url;
+  });
   if (row.checkout_url) link.href = row.checkout_url;
 }

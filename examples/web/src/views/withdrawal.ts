@@ -1,7 +1,7 @@
 // Taking out. Whatever happens between the click and the answer, the same order goes out again under the same key (orders.ts).
 import { api } from "../api";
 import type { components } from "../schema";
-import { find, text } from "../dom";
+import { find, keepFocus, text } from "../dom";
 import { onSubmit, whileBusy, wrongField, type Shown } from "../forms";
 import { parse } from "../money";
 import { answered, begin, unanswered, type Order } from "../orders";
@@ -22,14 +22,15 @@ export function withdrawal(form: HTMLFormElement): void {
 }
 
 /** The code is no part of what is written down: after a reload the API asks for it again. */
-async function send(form: HTMLFormElement, { key, body }: Order<Body>): Promise<Shown | undefined> {
+async function send(form: HTMLFormElement, order: Order<Body>): Promise<Shown | undefined> {
   const code = text(form, "totp_code");
-  const params = { header: { "Idempotency-Key": key } };
-  const { error } = await api.POST("/v1/withdrawals", { params, body: { ...body, ...(code !== "" && { totp_code: code }) } });
-  answered("withdrawal");
+  const params = { header: { "Idempotency-Key": order.key } };
+  const body = { ...order.body, ...(code !== "" && { totp_code: code }) };
+  const { error } = await api.POST("/v1/withdrawals", { params, body });
+  answered(order);
   if (error) return askForCode(form, error);
   form.reset();
-  find(form, "[data-code]").hidden = true;
+  keepFocus(find(form, "button"), () => (find(form, "[data-code]").hidden = true));
   form.dispatchEvent(new CustomEvent("placed", { bubbles: true }));
   return undefined;
 }
