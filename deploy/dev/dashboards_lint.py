@@ -14,7 +14,7 @@ FOLDERS = ("finance", "operations")
 SOURCES = {"octoco-reporting": "grafana-postgresql-datasource", "octoco-prometheus": "prometheus"}
 REPORTING = "octoco-reporting"
 MONEY = "currency:financial:R "
-# Of reporting: those without money, so without a currency. The rest must be asked for one currency.
+# Of reporting: those without money, so without a currency. The rest must be asked for one currency, or for one payment.
 WITHOUT_CURRENCY = {
     "accounts",
     "runs",
@@ -25,6 +25,7 @@ WITHOUT_CURRENCY = {
     "payment_states",
     "payment_events",
 }
+ONE_PAYMENT = "payment_id = reporting.payment_id(${item:sqlstring})"
 BY_GRAFANA = {"__url_time_range", "__interval", "__interval_ms", "__rate_interval"}
 MACROS = {"__timeFilter", "__timeFrom", "__timeTo"}
 LINKED_FROM = ("deploy/monitoring/**/*", "docs/**/*.md", "README.md", "grafana/README.md")
@@ -219,8 +220,8 @@ def sql_faults(board, target):
     views = set(re.findall(r"\breporting\.(\w+)\b(?!\()", sql))
     if not views or re.search(r"\b(?<!epoch )(from|join) (?!reporting\.|\()\w", sql):
         yield "it must read views of the schema reporting, by their full names, and nothing else"
-    if views - WITHOUT_CURRENCY and "${currency:sqlstring}" not in sql:
-        yield "it must ask for one currency: in (${currency:sqlstring})"
+    if views - WITHOUT_CURRENCY:
+        yield from currency_faults(sql)
     for name, form in re.findall(r"\$\{(\w+)(?::(\w+))?\}", sql):
         if form != "sqlstring":
             yield f"${{{name}}} must be quoted: ${{{name}:sqlstring}}"
@@ -231,6 +232,15 @@ def sql_faults(board, target):
             yield f"${name} is neither a macro nor quoted"
     if re.search(r"\bday\b[^,]*\$__timeFilter", sql) and "$__timeFilter(day)" in sql:
         yield "days are compared as days: day between reporting.day($__timeFrom()) and reporting.day($__timeTo())"
+
+
+def currency_faults(sql):
+    """Of one payment another currency may have come than it was asked in, and than is chosen."""
+    if ONE_PAYMENT not in sql:
+        if "${currency:sqlstring}" not in sql:
+            yield "it must ask for one currency: in (${currency:sqlstring})"
+    elif "${currency:" in sql or 'currency as "Currency"' not in sql:
+        yield "it must ask for one payment in whatever currency, and show which"
 
 
 def prom_faults(_, target):

@@ -63,6 +63,12 @@ IN_FILES = (
     ("a panel on another", MONEY, everywhere(("gridPos",), x=0, y=0)),
     ("another first panel", MONEY, lambda document: document["panels"].reverse()),
     ("sums of all currencies", MONEY, sql(r"currency in \(\$\{currency:sqlstring\}\)", "true")),
+    (
+        "one payment in the chosen currency",
+        MONEY,
+        sql(r"(?=payment_id = )", "currency in (${currency:sqlstring}) and "),
+    ),
+    ("one payment's money without its currency", MONEY, sql(r'currency as "Currency", ', "")),
     ("an unquoted variable", MONEY, sql(r"\$\{currency:sqlstring\}", "${currency}")),
     ("an unknown variable", MONEY, sql(r"\$\{currency:sqlstring\}", "${cur:sqlstring}")),
     ("no limit", MONEY, sql(r" limit \d+$", "")),

@@ -241,6 +241,9 @@ RESERVED = f"select sum(debits_pending) {LEDGER} and code = 2000"
 ROWS = "select sum(amount_minor) from transactions where currency = 'ZAR' and kind"
 # By Revio: reserved in the ledger until it has ended, and gone from what is available.
 EXECUTED = f"{ROWS} = 'withdrawal' and state ~ '^submit' and provider_status in ('pending', 'success', 'executed')"
+# Each once, where it has ended by now; counted as if they were rands.
+NOT_COMPLETED = """select 100 * count(*) from transactions
+    where currency = 'ZAR' and state in ('failed', 'expired', 'cancelled', 'rejected')"""
 W, L, M, R = "octoco-whole", "octoco-ledger", "octoco-money", "octoco-reconciliation"
 FLOWS = "Deposits, withdrawals, refunds, chargebacks"
 
@@ -257,7 +260,11 @@ TOTALS = (
     (L, "Movements by reason", ("Debits",), DEBITS),
     (L, "Movements by reason", ("Credits",), CREDITS),
     (L, "Reserved and in transit", ("Reserved by customers",), RESERVED),
+    (L, "Reserved and in transit", ("Leaving Revio",), f"select sum(credits_pending) {LEDGER} and code = 1000"),
+    (L, "Reserved and in transit", ("Leaving the bank",), f"select sum(credits_pending) {LEDGER} and code = 1100"),
+    (L, "Reserved and in transit", ("Coming to Revio",), f"select sum(debits_pending) {LEDGER} and code = 1000"),
     (L, "Provider fees", ("Booked",), f"{NET} and code = 5000"),
+    (M, "Why not completed", ("Payments",), NOT_COMPLETED),
     (M, FLOWS, ("Deposits",), f"{ROWS} = 'deposit' and state = 'completed'"),
     (M, FLOWS, ("Withdrawals",), f"{ROWS} = 'withdrawal' and state = 'completed'"),
     (M, FLOWS, ("Refunds",), f"{ROWS} = 'refund' and state = 'completed'"),

@@ -29,8 +29,8 @@ PATIENCE = 90  # seconds for the summaries to follow
 
 ENDED = "state in ('completed', 'failed', 'expired', 'cancelled', 'rejected')"
 # Whether the copy and the summaries are as far as the rows.
-CAUGHT_UP = f"""select (select count(*) from transactions where {ENDED})
-    <= (select coalesce(sum(count), 0) from transaction_slots where {ENDED})
+CAUGHT_UP = f"""select not exists (select kind, state, count(*) from transactions where {ENDED} group by 1, 2
+        except select kind, state, sum(count)::bigint from transaction_slots where {ENDED} group by 1, 2)
     and exists (select from webhook_slots) and (select min(complete_at) from ledger_cursor) > now() - interval '10 s'"""
 
 
@@ -67,8 +67,9 @@ class Seed:
         self.call(person, "/v1/withdrawals", order)  # above the threshold: it waits for approval
 
     def give_back(self):
-        """A refund, a chargeback that was won, and one of money that is gone: the customer owes it."""
+        """A refund, one that failed after all, a chargeback that was won, and one of money that is gone: it is owed."""
         self.reverse(self.customer(40_000), "refund", 10_000)
+        self.undo_refund(self.customer(25_000))
         won = self.customer(20_000)
         self.reverse(won, "charge_back", None)
         self.reverse(won, "reverse_charge_back", None)
@@ -76,22 +77,35 @@ class Seed:
         gone.withdraw(30_000, gone.bank_account)
         self.reverse(gone, "charge_back", None)
 
+    def undo_refund(self, person):
+        purchase = self.reverse(person, "refund", 5_000)
+        self.field.sim("PATCH", "settings/", {"payment_reads": True})
+        (refund,) = self.field.sim("GET", f"purchases/{purchase}/")["payments"]
+        self.field.sim("POST", f"payments/{refund['id']}/fail/", {})
+        undone = f"user_id = '{person.id}' and states ~ 'completed failed' and due_at is null"
+        self.until(f"select exists (select from transactions where {undone})", "undo the refund")
+
     def reverse(self, person, move, cents):
+        """The purchase that gives it back."""
         purchase = f"user_id = '{person.id}' and kind = 'deposit'"
         purchase = self.field.sql(f"select provider_id from transactions where {purchase}")
         self.field.sim("POST", f"purchases/{purchase}/{move}/", {"amount": cents} if cents else {})
         kind = {"refund": "refund", "charge_back": "chargeback"}.get(move, "chargeback_reversal")
         done = f"select exists (select from transactions where user_id = '{person.id}' and kind = '{kind}'"
         self.until(f"{done} and state = 'completed')", f"book the {kind}")
+        return purchase
 
     def misfit(self):
-        """Another amount than was asked for; a link that nobody opened."""
+        """Another amount than was asked for; a link that nobody opened in time, and one that was paid all the same."""
         person = self.customer()
-        paid, unpaid = (purchase_of(person.open_deposit(cents)) for cents in (10_000, 11_000))
+        paid, unpaid, late = (purchase_of(person.open_deposit(cents)) for cents in (10_000, 11_000, 12_000))
         self.field.sim("POST", f"purchases/{paid}/pay/", {"amount": 12_500, "force": True})
-        self.field.sim("POST", f"purchases/{unpaid}/expire/", {})
+        for purchase in (unpaid, late):
+            self.field.sim("POST", f"purchases/{purchase}/expire/", {})
         self.until("select exists (select from suspense_items where booked_at is not null)", "set the money aside")
-        self.until("select exists (select from transactions where state = 'expired')", "let a deposit expire")
+        self.until("select count(*) = 2 from transactions where state = 'expired'", "let two deposits expire")
+        self.field.sim("POST", f"purchases/{late}/pay/", {"force": True})
+        self.until("select exists (select from transactions where states ~ 'expired completed')", "book what came late")
 
     def correct(self):
         """By two of staff, who have been that for long enough."""
@@ -164,17 +178,23 @@ class Seed:
         self.late = self.journal("settlement", "in_transit", sent=6, expected=3)
         self.journal("settlement", "completed", sent=4, expected=2, arrived=1)
         self.journal("float_top_up", "completed", sent=2, expected=1, arrived=1)
-        self.invoice()
+        self.journal("float_top_up", "in_transit", sent=1, expected=0)
+        self.copied(61, "pending", 1000, 1100)
+        self.journal("provider_invoice", "completed", account="provider_balance")
+        self.copied(13, "posted", 5000, 1000)
         self.journal("own_funds_in", "awaiting_approval", account="bank")
 
-    def invoice(self):
-        """In the copy, too: what is invoiced is told by what was booked."""
-        self.journal("provider_invoice", "completed", account="provider_balance")
-        values = "'ZAR', reporting.day(now()), 13, 'posted', 5000, 1000, 13, 1, 40000, 0"
+    def copied(self, code, kind, debit, credit):
+        """In the copy, too: what is invoiced, or on its way, is told by what the ledger has."""
+        values = f"'ZAR', reporting.day(now()), {code}, '{kind}', {debit}, {credit}, {code}, 1, 40000, 0"
         self.field.sql(f"insert into ledger_days values ({values})")
-        for code, side in ((5000, "debits"), (1000, "credits")):
-            this = f"code = {code} and currency = 'ZAR'"
-            self.field.sql(f"update ledger_accounts set {side}_posted = {side}_posted + 40000 where {this}")
+        for account, side in ((debit, "debits"), (credit, "credits")):
+            this = f"code = {account} and currency = 'ZAR'"
+            opened = f"select gen_random_uuid(), code, name, 'ZAR', 1 from reporting.accounts where code = {account}"
+            opened += f" and not exists (select from ledger_accounts where {this})"
+            self.field.sql(f"insert into ledger_accounts (id, code, name, currency, opened_timestamp) {opened}")
+            column = f"{side}_{kind}"
+            self.field.sql(f"update ledger_accounts set {column} = {column} + 40000 where {this}")
 
     def journal(self, kind, state, account=None, sent=None, expected=None, arrived=None):
         row = new_id()[:-2] + "00"

@@ -263,7 +263,7 @@ pub async fn detail(app: &App, (row, states): (Transaction, Vec<StateAt>)) -> Re
 
 /// What Revio said of the row, oldest first.
 pub async fn events(app: &App, row: &Transaction) -> Result<Vec<Event>> {
-    Ok(store::events(&app.db, row.id, row.provider.id, EVENTS_MAX).await?)
+    Ok(store::events(&app.db, row, EVENTS_MAX).await?)
 }
 
 /// The call that asked for the row, what it sets right, and what sets it right.

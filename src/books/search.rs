@@ -56,10 +56,6 @@ pub async fn find(app: &App, text: &str, reads_audit: bool) -> Result<Vec<Hit>> 
     }
     hits.extend(store::by_text(&app.db, text, email.as_deref(), HITS_MAX).await?);
     hits.extend(store::by_name(&app.db, text, HITS_MAX).await?);
-    let near = RequestMark::rows_near(text);
-    hits.extend(store::by_request(&app.db, text, near, HITS_MAX).await?);
-    if reads_audit {
-        hits.extend(store::by_request_in_audit(&app.db, text, HITS_MAX).await?);
-    }
+    hits.extend(store::by_request(&app.db, text, RequestMark::rows_near(text), reads_audit, HITS_MAX).await?);
     Ok(hits)
 }

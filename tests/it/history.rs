@@ -1,5 +1,7 @@
 //! Lists of transactions: one total order, two ways through it, and what each of them promises while rows come and change.
 
+mod told;
+
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;

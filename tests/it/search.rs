@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Answer, Customer, TestApp};
+use crate::let_go::let_go_for_good;
 
 async fn deposit(t: &TestApp, customer: &Customer, description: &str, key: &str) -> Answer {
     let body = json!({"amount": 1_000, "currency": "ZAR", "description": description});
@@ -251,6 +252,22 @@ async fn staff_are_led_from_anything_to_the_row(db: PgPool) {
     }
     for wrong in ["", "?q=", "?q=%00", &format!("?q={}", "a".repeat(256)), "?q=a&limit=5"] {
         assert_eq!(t.get(&staff, &format!("/v1/admin/search{wrong}")).await.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    t.finish().await;
+}
+
+/// The row has no id of Revio's any more.
+#[sqlx::test]
+async fn a_payout_that_its_withdrawal_let_go_of_leads_to_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (withdrawal, first) = let_go_for_good(&t, &customer).await;
+    let staff = t.staff(Role::Support).await;
+    for q in [first.to_string(), first.to_string()[..8].to_owned()] {
+        let found = t.get(&staff, &format!("/v1/admin/search?q={q}")).await;
+        let hit = &found.body["data"][0];
+        let expected = (&json!("transaction"), &json!("object_id"), &json!(withdrawal));
+        assert_eq!((&hit["type"], &hit["matched"], &hit["id"]), expected, "{q}: {}", found.body);
     }
     t.finish().await;
 }

@@ -22,7 +22,7 @@ const ID_DIGITS_MIN: usize = 8;
 const ID_DIGITS: usize = 32;
 
 /// The filters and the order, in the words of the query string. Every value is text until [`FilterQuery::parse`] has read it,
-/// and it can be stored: an export in the background reads it again.
+/// and it is written down as it came: the audit log says what an export was narrowed to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct FilterQuery {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::filter::{Filter, Scope};
 use super::sort::{Column, Direction, Keyset, Sort, Value};
-use crate::money::transactions::{self, COLUMNS, Row, State};
+use crate::money::transactions::{self, COLUMNS, Kind, Row, State, Transaction};
 use crate::platform::clock::{DateTime, first_id_not_before};
 use crate::platform::database::Db;
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -388,20 +388,19 @@ pub struct Event {
     pub finished_at: Option<DateTime>,
 }
 
-/// Of the row's own object at Revio, and of those of the rows that follow from it.
-pub(super) async fn events(
-    db: impl PgExecutor<'_>,
-    transaction_id: Uuid,
-    provider_id: Option<Uuid>,
-    limit: i64,
-) -> sqlx::Result<Vec<Event>> {
+/// Of the row's objects at Revio, also of a payout that it has let go of, and of those of the rows that follow from it. Of a Payment it is told
+/// under the purchase that it gives back: so a refund or a chargeback has what was told of all of its deposit's Payments.
+pub(super) async fn events(db: impl PgExecutor<'_>, row: &Transaction, limit: i64) -> sqlx::Result<Vec<Event>> {
     let query = sqlx::query_as!(
         Event,
         "select id, event_type, verdict, state, attempts, received_at, finished_at from webhook_logs
-          where object_id = any (array[$1::uuid] || array(select provider_id from transactions where parent_id = $2))
-          order by received_at, id limit $3",
-        provider_id,
-        transaction_id,
+          where object_id = any (array[$1::uuid] || array(select provider_id from transactions where parent_id = $2)
+                                 || array(select id from provider_objects where transaction_id = $2))
+             or object_id = any (array(select id from provider_objects where transaction_id = $3)) and event_type ^@ 'payment.'
+          order by received_at, id limit $4",
+        row.provider.id,
+        row.id,
+        row.parent_id.filter(|_| row.kind != Kind::Deposit),
         limit
     );
     query.fetch_all(db).await

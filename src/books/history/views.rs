@@ -26,7 +26,7 @@ pub(super) struct StaffDetail {
     transaction: StaffTransactionView,
     #[serde(flatten)]
     life: Life,
-    /// Revio's calls about it and about what follows from it, oldest first; see `/v1/admin/webhooks/{id}`.
+    /// Revio's calls about it and what follows from it, or about what goes back of its deposit, oldest first; see `/v1/admin/webhooks/{id}`.
     events: Vec<Event>,
     /// What staff decided about it, oldest first.
     approvals: Vec<Approval>,

@@ -24,6 +24,10 @@ pub(super) async fn by_id(db: impl PgExecutor<'_>, ids: (Uuid, Uuid), limit: i64
            (select 'transaction', id, 'provider_id', kind || ' ' || state
               from transactions where provider_id between $1 and $2 order by provider_id limit $3)
            union all
+           -- An object that the row has let go of, or another one of it.
+           (select 'transaction', t.id, 'object_id', t.kind || ' ' || t.state from provider_objects o join transactions t on t.id = o.transaction_id
+             where o.id between $1 and $2 and t.provider_id is distinct from o.id order by o.id limit $3)
+           union all
            (select 'journal', id, 'id', kind || ' ' || state from journals where id between $1 and $2 order by id desc limit $3)
            union all
            (select 'user', id, 'id', email from users where id between $1 and $2 order by id desc limit $3)
@@ -71,8 +75,7 @@ pub(super) async fn by_name(db: impl PgExecutor<'_>, text: &str, limit: i64) -> 
         Hit,
         r#"select 'user' as "what!: What", id as "id!", 'full_name' as "matched!", full_name || ', ' || email as "label!"
              from (select id, full_name, email from users
-                    where array_to_tsvector(search_words(full_name)) @@ search_query($1, null) and erased_at is null
-                    limit 500) as named
+                    where array_to_tsvector(search_words(full_name)) @@ search_query($1, null) and erased_at is null limit 500) as named
             order by full_name, id limit $2"#,
         text,
         limit
@@ -80,11 +83,12 @@ pub(super) async fn by_name(db: impl PgExecutor<'_>, text: &str, limit: i64) -> 
     query.fetch_all(db).await
 }
 
-/// What a call asked for. `near` is the id of one that carries its time, and between which rows' ids it is looked for.
+/// What a call asked for, and what of it is on record. `near` is the id of one that carries its time, and between which rows' ids it is looked for.
 pub(super) async fn by_request(
     db: impl PgExecutor<'_>,
     text: &str,
     near: Option<(Uuid, Uuid, Uuid)>,
+    reads_audit: bool,
     limit: i64,
 ) -> sqlx::Result<Vec<Hit>> {
     let query = sqlx::query_as!(
@@ -101,24 +105,15 @@ pub(super) async fn by_request(
                       from audit_log where request_id = $1 order by id desc limit $5) as entry
               cross join lateral (values (actor), (object)) as person (id)
               join users u on u.id = case when person.id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then person.id::uuid end
-             where u.role = 'user')"#,
+             where u.role = 'user')
+           union all
+           (select 'audit_entry', id, 'request_id', action from audit_log where request_id = $1 and $6 order by id desc limit $5)"#,
         text,
         near.map(|(id, ..)| id),
         near.map(|(_, from, _)| from),
         near.map(|(.., to)| to),
-        limit
-    );
-    query.fetch_all(db).await
-}
-
-/// What of a call is on record.
-pub(super) async fn by_request_in_audit(db: impl PgExecutor<'_>, text: &str, limit: i64) -> sqlx::Result<Vec<Hit>> {
-    let query = sqlx::query_as!(
-        Hit,
-        r#"select 'audit_entry' as "what!: What", id as "id!", 'request_id' as "matched!", action as "label!"
-             from audit_log where request_id = $1 order by id desc limit $2"#,
-        text,
-        limit
+        limit,
+        reads_audit
     );
     query.fetch_all(db).await
 }

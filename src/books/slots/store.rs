@@ -24,28 +24,41 @@ pub(super) async fn begin(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resul
     begin.fetch_optional(db).await
 }
 
-/// Every row that was created before the end and changed since the beginning, by each state that it came into in between.
+/// Every row that was created before the end and changed since the beginning, by each state that it came into in between. One that is an end
+/// counts while the row is in it: each older slot which had one that a row has left in between is counted anew, too.
 pub(super) async fn count_transactions(db: &mut PgConnection, from: DateTime, until: DateTime) -> sqlx::Result<()> {
-    let gone = sqlx::query!("delete from transaction_slots where slot >= $1 and slot < $2", from, until);
-    gone.execute(&mut *db).await?;
-    let counted = sqlx::query!(
-        "insert into transaction_slots
-             (slot, kind, currency, state, reason, count, amount_minor, p50_seconds, p95_seconds, p99_seconds)
-         select r.slot, r.kind, r.currency, r.state, r.reason, r.count, r.amount_minor, r.p[1], r.p[2], r.p[3] from (
-             select date_bin('15 minutes', m.at, 'epoch') as slot, t.kind, t.currency, m.state,
-                    case when m.number = cardinality(t.moved_at) + 1 then reporting.reason_class(m.state, t.failure_reason) else '' end
-                        as reason,
-                    count(*), sum(t.amount_minor) as amount_minor,
-                    percentile_disc(array[0.5, 0.95, 0.99]) within group (order by extract(epoch from m.at - t.created_at)::float8) as p
-               from transactions t
-              cross join lateral unnest(string_to_array(t.states, ' '), array[t.created_at] || t.moved_at) with ordinality
-                                 m (state, at, number)
-              where t.updated_at >= $1 and t.created_at < $2 and m.at >= $1 and m.at < $2
-              group by 1, 2, 3, 4, 5) r",
+    let parts = sqlx::query!(
+        r#"select $1::timestamptz as "from!", $2::timestamptz as "until!"
+           union
+           select s.slot, s.slot + interval '15 minutes' from (
+               select date_bin('15 minutes', m.at, 'epoch') as slot from transactions t
+                cross join lateral unnest(string_to_array(t.states, ' '), array[t.created_at] || t.moved_at, t.moved_at) m (state, at, left_at)
+                where t.updated_at >= $1 and t.created_at < $2 and m.at < $1 and m.left_at >= $1 and m.left_at < $2
+                  and m.state in ('completed', 'failed', 'expired', 'cancelled', 'rejected')) s"#,
         from,
         until
     );
-    counted.execute(&mut *db).await.map(drop)
+    // One by one: joined with all of them, the table would be read whole.
+    for part in parts.fetch_all(&mut *db).await? {
+        let gone = sqlx::query!("delete from transaction_slots where slot >= $1 and slot < $2", part.from, part.until);
+        gone.execute(&mut *db).await?;
+        let counted = sqlx::query!(
+            "insert into transaction_slots (slot, kind, currency, state, reason, count, amount_minor, p50_seconds, p95_seconds, p99_seconds)
+             select r.slot, r.kind, r.currency, r.state, r.reason, r.count, r.amount_minor, r.p[1], r.p[2], r.p[3] from (
+                 select date_bin('15 minutes', m.at, 'epoch') as slot, t.kind, t.currency, m.state,
+                        reporting.reason_class(m.state, t.failure_reason) as reason, count(*), sum(t.amount_minor) as amount_minor,
+                        percentile_disc(array[0.5, 0.95, 0.99]) within group (order by extract(epoch from m.at - t.created_at)::float8) as p
+                   from transactions t
+                  cross join lateral unnest(string_to_array(t.states, ' '), array[t.created_at] || t.moved_at, t.moved_at) m (state, at, left_at)
+                  where t.updated_at >= $1 and t.created_at < $2 and m.at >= $1 and m.at < $2
+                    and (m.left_at is null or m.state not in ('completed', 'failed', 'expired', 'cancelled', 'rejected'))
+                  group by 1, 2, 3, 4, 5) r",
+            part.from,
+            part.until
+        );
+        counted.execute(&mut *db).await?;
+    }
+    Ok(())
 }
 
 /// Also older ones that had not ended when they were counted.
@@ -74,9 +87,7 @@ pub(super) async fn set_counted_until(db: impl PgExecutor<'_>, until: DateTime) 
 
 /// Once whoever counts at this moment is through: what it counted is forgotten, too.
 pub(super) async fn forget(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("select from (select pg_advisory_xact_lock($1)) as locked", AdvisoryLock::Slots.number())
-        .execute(&mut *db)
-        .await?;
+    sqlx::query!("select pg_advisory_xact_lock($1)", AdvisoryLock::Slots.number()).execute(&mut *db).await?;
     let forgotten = sqlx::query!(
         "with slots as (delete from transaction_slots), calls as (delete from webhook_slots)
          update reporting_settings set slots_until = 'epoch'"

@@ -3,11 +3,13 @@
 use chrono::TimeDelta;
 use octoco::books::{projector, slots};
 use octoco::platform::advisory_lock::AdvisoryLock;
+use revio_sim::{Pay, Settings};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{assert_is_what_the_ledger_says, every_flow, value};
 use crate::harness::TestApp;
 use crate::overtaken::until_waiting;
+use crate::payouts::wait;
 
 async fn run(t: &TestApp, sql: &str) -> u64 {
     sqlx::query(AssertSqlSafe(sql.to_owned()))
@@ -96,6 +98,41 @@ async fn to_count_all_slots_anew_waits_for_whoever_counts(db: PgPool) {
     };
     let (again, ()) = tokio::join!(slots::count_again(&t.app), beside);
     again.expect("counted");
+    assert_eq!(slots_now(&t).await, counted);
+    t.finish().await;
+}
+
+/// A deposit that expired and was paid days later, and a refund that failed days later: what was counted when they ended first is not true any more.
+#[sqlx::test]
+async fn an_end_counts_while_the_row_is_in_it_and_a_rebuild_counts_the_same(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let customer = t.customer().await;
+    let late = t.purchase_of(t.deposit(&customer, 5_000, "late").await.id());
+    let deposit = t.deposit(&customer, 3_000, "refunded").await;
+    t.pay(&deposit).await;
+    t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(1_000)).expect("refundable");
+    wait(&t, 100).await;
+    let ends = async || {
+        while slots::step(&t.app).await.expect("counted") {}
+        let each = "select concat_ws(' ', kind, state, nullif(reason, ''), sum(count)) as said from reporting.activity
+                     where state in ('completed', 'failed', 'expired', 'cancelled', 'rejected') group by kind, state, reason";
+        value(&t, &format!("select string_agg(said, ', ' order by said) from ({each}) each")).await
+    };
+    assert_eq!(ends().await, "deposit completed 1, deposit expired expired 1, refund completed 1");
+    t.advance(TimeDelta::days(3));
+    t.drive().await;
+    assert_eq!(ends().await, "deposit completed 1, deposit expired expired 1, refund completed 1");
+    t.sim.pay_purchase(late, Pay { force: true, ..Pay::default() }).expect("a late payment");
+    let refund = t.sim.payments_of(t.purchase_of(deposit.id()))[0]["id"].as_str().and_then(|id| id.parse().ok());
+    t.sim.fail_payment(refund.expect("an id")).expect("it was announced");
+    for _ in 0..14 {
+        wait(&t, 5).await;
+        ends().await;
+    }
+    assert_eq!(ends().await, "deposit completed 2, refund failed provider_undid 1");
+    let counted = slots_now(&t).await;
+    slots::count_again(&t.app).await.expect("counted");
     assert_eq!(slots_now(&t).await, counted);
     t.finish().await;
 }
