@@ -14,7 +14,7 @@ use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
     access::Access,
     batcher::{BatchDb, Batchers},
-    clock::Clock,
+    clock::{Clock, Moment},
     config::Config,
     crash::CrashPoints,
     database::Db,
@@ -73,6 +73,7 @@ pub struct Parts {
     pub ledger_copy: watch::Sender<LedgerCopy>,
     /// How far the copy was when it was looked at.
     pub read_model_ends: Mutex<HashMap<ledger::Currency, Rising>>,
+    pub audit_look: Mutex<AuditLook>,
     pub started: Instant,
     pub refused_deliveries: Tally,
     /// Requests that go on although nobody may be listening any more.
@@ -91,6 +92,17 @@ pub enum LedgerCopy {
     Awaited,
     /// It is complete up to the process's start.
     Complete,
+}
+
+/// What this process has seen of the audit log's chain itself: what a table says of it, whoever may write there can say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditLook {
+    /// When it last looked; `None` before the first time.
+    pub at: Option<Moment>,
+    /// When it last began to.
+    pub tried: Option<Moment>,
+    /// It looked at old rows from here, and the chain did not hold.
+    pub broken_from: Option<i64>,
 }
 
 impl Deref for App {
@@ -168,6 +180,7 @@ impl App {
             setbacks: Setbacks::default(),
             ledger_copy: watch::Sender::new(LedgerCopy::Complete),
             read_model_ends: Mutex::default(),
+            audit_look: Mutex::default(),
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),
             in_hand: TaskTracker::new(),

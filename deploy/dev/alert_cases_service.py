@@ -6,6 +6,7 @@ BOTH = ("page", "ticket")
 WEBHOOKS = 'octoco_webhook_calls_total{verdict="%s"} %s'
 STATES = 'octoco_transaction_states_total{kind="%s",state="%s"} %s'
 CALLS = 'octoco_revio_calls_total{class="%s",outcome="ok"} %s'
+VERIFIED = 'octoco_audit_verified_timestamp_seconds{instance="%s"} %s'
 READ = 'octoco_gauges_read_timestamp_seconds{instance="%s"} %s'
 LEDGER = 'octoco_ledger_call_seconds_count{call="create_transfers",outcome="%s"} %s'
 DISK = 'node_filesystem_%s_bytes{instance="db",mountpoint="/",fstype="ext4"} %s'
@@ -210,8 +211,17 @@ SERVICE = (
     Case(
         "AuditUnwatched",
         "71m",
-        "octoco_audit_verified_timestamp_seconds 300x90",
-        "octoco_audit_verified_timestamp_seconds 900x90\n" + STARTED % "60x90",
+        # One process has not looked yet, and the clock was days ahead when another one did.
+        "\n".join(VERIFIED % of for of in (("worker", "300x90"), ("api", "0x90"), ("ahead", "900000x90"))),
+        "\n".join((VERIFIED % ("worker", "900x90"), VERIFIED % ("api", "0x90"), STARTED % "60x90")),
+        "Nobody has looked at the chain of the audit log for 1h 6m 0s",
+        TICKET,
+    ),
+    Case(
+        "AuditUnwatched",
+        "71m",
+        VERIFIED % ("worker", "900000x90") + "\n" + STARTED % "300x90",
+        VERIFIED % ("worker", "60+60x90") + "\n" + STARTED % "300x90",
         "Nobody has looked at the chain of the audit log for 1h 6m 0s",
         TICKET,
     ),

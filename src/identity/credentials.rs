@@ -51,7 +51,15 @@ pub async fn reset(
     token: Option<LinkToken>,
     new_password: SecretString,
 ) -> Result<Device> {
-    let user = users::of_link(app, Kind::PasswordReset, token).await?;
+    let whose = token.as_ref().map_or_else(|| "unknown".to_owned(), |token| token.user_id.to_string());
+    let user = match users::of_link(app, Kind::PasswordReset, token).await {
+        Err(spent @ Error::Invalid(_)) => {
+            let nobody = Actor::nobody(visitor.origin.clone());
+            audit::record_refusal(app, Entry::of(&nobody, "user.password_reset_refused", "user", whose)).await?;
+            return Err(spent);
+        }
+        user => user?,
+    };
     let hash = users::new_password(app, &user, "new_password", new_password).await?;
     let actor = Actor::user(user.id, None, visitor.origin.clone());
     let then = Consequence { actor: &actor, action: "user.password_reset", how: Ending::PasswordReset, but: None };
@@ -89,6 +97,8 @@ pub async fn prove(app: &App, caller: &Caller, password: SecretString, refused: 
     }
     let user = users::find(app, caller.user_id).await?;
     if users::has_password(app, Priority::Known, &user, password).await? {
+        // Whatever is refused behind it: somebody knew it.
+        audit::record(app, &app.db, Entry::of(&caller.actor(), "user.password_proven", "user", user.id)).await?;
         return Ok(user);
     }
     audit::record_refusal(app, Entry::of(&caller.actor(), refused, "user", user.id)).await?;

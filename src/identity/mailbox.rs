@@ -1,8 +1,9 @@
 //! The mailbox that mails to an address reach: what they are counted under, so that nobody's is filled through its many addresses. `users`
 //! and `emails` count what is asked for, `mails` what is told to an address that nobody has proven, and the links for forgotten passwords there.
 
-use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+
+use crate::platform::digest::sha256;
 
 /// Redis need not know whose it is. The mailbox's own address, as `mailbox` makes it, is counted apart from all others that reach it: nobody uses
 /// up what its owner may be sent by making up others.
@@ -12,7 +13,7 @@ pub fn bucket(email: &str) -> String {
 }
 
 pub fn hashed(text: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+    BASE64_URL_SAFE_NO_PAD.encode(sha256(text.as_bytes()))
 }
 
 /// Without what mail servers leave out: a tag behind a plus, and the dots that Google ignores. For counting only: what is stored and

@@ -7,7 +7,6 @@ mod store;
 
 use serde::Serialize;
 use serde_json::json;
-use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ use crate::platform::encryption::CannotDecrypt;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 
-pub use store::CustomerNotes;
+pub use store::{CustomerNotes, erase};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = NoteView)]
@@ -100,10 +99,6 @@ pub async fn latest(app: &App, filter: &Filter) -> Result<Vec<Note>> {
 /// Every one about somebody who asks for all that we hold.
 pub async fn all(app: &App, user_id: Uuid) -> Result<Vec<Note>> {
     latest(app, &Filter { user_id, before: None, limit: i64::MAX }).await
-}
-
-pub async fn erase(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<()> {
-    Ok(store::erase(db, user_id).await?)
 }
 
 fn open(app: &App, row: store::Row) -> Result<Note> {

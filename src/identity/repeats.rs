@@ -22,14 +22,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
-use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 
-pub use store::KeptAnswers;
+pub use store::{KeptAnswers, forget_about};
 
 /// A request takes half as long at most.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
@@ -129,11 +128,6 @@ pub async fn finish(app: &App, call: &Call, end: &End) -> Result<()> {
         End::Refused | End::Failed => store::pass_on(&app.db, (id, turn), app.clock.now()).await?,
     }
     Ok(())
-}
-
-/// Forgets what was answered about a customer, for an erasure. What is under way keeps no answer then.
-pub async fn forget_about(db: impl PgExecutor<'_>, customer: Uuid) -> Result<()> {
-    Ok(store::delete_about(db, customer).await?)
 }
 
 /// Deletes a batch of what nobody repeats any more. True when there may be more.

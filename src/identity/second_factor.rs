@@ -13,7 +13,6 @@
 pub mod routes;
 mod store;
 
-use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
@@ -30,6 +29,7 @@ use crate::identity::staff::STEP_UP_LIFE;
 use crate::identity::totp::{self, Started};
 use crate::identity::{credentials, users};
 use crate::platform::clock::DateTime;
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::{permissions::Role, rate_limits::Class};
 
@@ -156,6 +156,6 @@ pub async fn step_up(app: &App, caller: &Caller, shown: Shown) -> Result<DateTim
     Ok(now + STEP_UP_LIFE)
 }
 
-fn hash(token: &SecretString) -> Vec<u8> {
-    digest::digest(&digest::SHA256, token.expose_secret().as_bytes()).as_ref().to_vec()
+fn hash(token: &SecretString) -> [u8; 32] {
+    sha256(token.expose_secret().as_bytes())
 }

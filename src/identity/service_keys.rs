@@ -7,12 +7,12 @@
 
 mod store;
 
-use aws_lc_rs::digest;
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::platform::digest::sha256;
 use crate::platform::error::Result;
 
 pub use store::Known;
@@ -24,7 +24,7 @@ const USED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// What of a key is stored.
 pub(super) struct Stored {
-    pub(super) hash: Vec<u8>,
+    pub(super) hash: [u8; 32],
     pub(super) hint: String,
 }
 
@@ -69,12 +69,12 @@ fn is_whole(key: &str) -> bool {
 
 /// No secret: it follows from the digits before it.
 fn checksum(secret: &str) -> String {
-    hex::encode(&digest::digest(&digest::SHA256, format!("{PREFIX}{secret}").as_bytes()).as_ref()[..4])
+    hex::encode(&sha256(format!("{PREFIX}{secret}").as_bytes())[..4])
 }
 
 /// 256 random bits need no slow hash.
-fn hash(key: &str) -> Vec<u8> {
-    digest::digest(&digest::SHA256, key.as_bytes()).as_ref().to_vec()
+fn hash(key: &str) -> [u8; 32] {
+    sha256(key.as_bytes())
 }
 
 /// For whoever has just made one.
@@ -91,7 +91,7 @@ mod tests {
         let (key, stored) = new_key();
         let key = shown(&key);
         assert!(is_whole(&key) && is_meant(&key) && key.len() == 82, "{key}");
-        assert!(!key.contains(&hex::encode(&stored.hash)) && key.ends_with(&stored.hint));
+        assert!(!key.contains(&hex::encode(stored.hash)) && key.ends_with(&stored.hint));
         let last = if key.ends_with('0') { "1" } else { "0" };
         let (longer, other) = (format!("{key}0"), format!("{}{last}", &key[..81]));
         for wrong in ["", PREFIX, "octoco_sk_é", &key[1..], &key[..81], &key.to_uppercase(), &longer, &other] {

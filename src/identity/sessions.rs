@@ -32,7 +32,7 @@ use crate::platform::{
 
 pub use store::Session;
 
-use store::SessionOf;
+use store::{SessionOf, Token};
 
 const GRACE: TimeDelta = TimeDelta::seconds(10);
 /// For how long a successor makes none of its own. Longer than the grace by what an answer may be late.
@@ -93,7 +93,7 @@ pub async fn login(app: &App, visitor: &Visitor, attempt: Attempt) -> Result<(Si
     let priority = slow_down(app, visitor, &email, known.as_ref()).await?;
     let user = match users::authenticate(app, priority, &email, attempt.password).await? {
         Proof::Right(user) => user,
-        Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
+        Proof::Wrong(user) => return Err(refused(app, visitor, user, Error::InvalidCredentials).await?),
     };
     let with_code = show_second_factor(app, visitor, &user, attempt.totp_code).await?;
     let opening = Opening { with_code, on_known_device: known.is_some() };
@@ -107,12 +107,14 @@ async fn show_second_factor(app: &App, visitor: &Visitor, user: &User, code: Opt
     if !totp::is_asked_at_sign_in(app, user).await? {
         return Ok(false);
     }
-    let code = code.ok_or(Error::TotpRequiredToSignIn)?;
+    let Some(code) = code else {
+        return Err(refused(app, visitor, Some(user.id), Error::TotpRequiredToSignIn).await?);
+    };
     let actor = Actor::nobody(visitor.origin.clone());
     if totp::check(app, &visitor.quota, &actor, user.id, &code).await? {
         return Ok(true);
     }
-    Err(refused(app, visitor, Some(user.id)).await?)
+    Err(refused(app, visitor, Some(user.id), Error::InvalidCredentials).await?)
 }
 
 /// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
@@ -148,7 +150,8 @@ async fn open(app: &App, visitor: &Visitor, user: User, opening: Opening) -> Res
     let mut tx = app.db.begin().await?;
     // A change of the password ends the sessions that there are. One that the old password opens is not to follow it.
     if !users::hold_password(&mut *tx, &user).await? {
-        return Err(Error::InvalidCredentials);
+        tx.rollback().await?;
+        return Err(refused(app, visitor, Some(user.id), Error::InvalidCredentials).await?);
     }
     store::insert(&mut *tx, user.id, &session).await?;
     totp::mark(&mut *tx, session.id, opening.with_code, now).await?;
@@ -172,24 +175,30 @@ fn end_of(app: &App, user: &User, begun_at: DateTime, now: DateTime) -> DateTime
     }
 }
 
-/// Records that a password was wrong, for whom if there is such a user, and is what the caller is told.
-async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>) -> Result<Error> {
+/// Records that no session was opened or renewed, for whom if there is such a user, and is what the caller is told. That a code was asked for,
+/// too: somebody knew the password.
+async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>, told: Error) -> Result<Error> {
+    let (action, outcome) = match told {
+        Error::TotpRequiredToSignIn => ("session.code_asked", "code_asked"),
+        Error::Unauthenticated => ("session.refresh_refused", "refresh_refused"),
+        _ => ("session.refused", "refused"),
+    };
     let object = user.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let actor = Actor::nobody(visitor.origin.clone());
-    audit::record_refusal(app, Entry::of(&actor, "session.refused", "user", object)).await?;
-    app.metrics.sign_ins.with_label_values(&["refused"]).inc();
-    Ok(Error::InvalidCredentials)
+    audit::record_refusal(app, Entry::of(&actor, action, "user", object)).await?;
+    app.metrics.sign_ins.with_label_values(&[outcome]).inc();
+    Ok(told)
 }
 
 /// Exchanges a refresh token for its successor and a new access token. Of several that came under the name of ours, the one that is.
 /// The caller is not told what is wrong with a token.
 pub async fn refresh(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> Result<SignedIn> {
     count_call(app, visitor).await?;
-    let (token, found) = ours(app, tokens).await?.ok_or(Error::Unauthenticated)?;
+    let (token, found) = ours(app, visitor, tokens).await?;
     let user = users::find(app, found.user_id).await?;
     let ends_at = end_of(app, &user, found.begun_at, app.clock.now());
     if ends_at <= app.clock.now() {
-        return Err(Error::Unauthenticated);
+        return Err(refused(app, visitor, Some(user.id), Error::Unauthenticated).await?);
     }
     let rests = found.rotated_at.is_none() && found.rests_until.is_some_and(|until| app.clock.now() < until);
     let next = if rests { Some(token.clone()) } else { rotate(app, token, (found.session_id, ends_at)).await? };
@@ -228,18 +237,22 @@ async fn rotate(
     if first { Ok(Some(successor)) } else { unused_successor(app, token, &hash).await }
 }
 
-/// The token of a session that lives; rather one that was not used yet.
-async fn ours<'a>(app: &App, tokens: &'a [RefreshToken]) -> Result<Option<(&'a RefreshToken, store::Token)>> {
-    let (now, mut used) = (app.clock.now(), None);
+/// The token of a session that lives; rather one that was not used yet. That somebody came with one of a session that is over is on record.
+async fn ours<'a>(app: &App, visitor: &Visitor, tokens: &'a [RefreshToken]) -> Result<(&'a RefreshToken, Token)> {
+    let (now, mut used, mut over) = (app.clock.now(), None, None);
     for token in tokens {
-        let found = store::find_token(&app.db, &token.hash()).await?;
-        match found.filter(|found| found.revoked_at.is_none() && now < found.expires_at) {
-            Some(found) if found.rotated_at.is_none() => return Ok(Some((token, found))),
+        match store::find_token(&app.db, &token.hash()).await? {
+            Some(found) if found.revoked_at.is_some() || now >= found.expires_at => over = Some(found.user_id),
+            Some(found) if found.rotated_at.is_none() => return Ok((token, found)),
             Some(found) => used = used.or(Some((token, found))),
             None => {}
         }
     }
-    Ok(used)
+    match used {
+        Some(used) => Ok(used),
+        None if over.is_none() => Err(Error::Unauthenticated),
+        None => Err(refused(app, visitor, over, Error::Unauthenticated).await?),
+    }
 }
 
 /// What another tab gets that comes with a token that was rotated just now: the successor that the first one got. While it rests

@@ -88,7 +88,7 @@ impl<P> Staff<P> {
                 may::<Q>(app, &standing.ok_or(Error::Unauthenticated)?)
             }
         };
-        admit::<Q>(app, &self.actor, decided, &self.call).await
+        admit::<Q>(app, &self.quota, &self.actor, decided, &self.call).await
     }
 
     /// Whoever it is, unless it is a machine.
@@ -264,7 +264,7 @@ impl<P: Permission> Staff<P> {
         let fits = parts.method.is_safe() || writes;
         let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };
         let (actor, (call, customer)) = (Actor::service(known.account_id, origin), call(app, parts).await?);
-        admit::<P>(app, &actor, decided, &call).await?;
+        admit::<P>(app, &quota, &actor, decided, &call).await?;
         let claim = once(app, parts, (known.account_id, customer)).await?;
         let (user_id, session_id, scopes) = (known.account_id, known.key_id, Some(known.scopes));
         let (role, stepped_up, is_frozen, permission) = (Role::User, false, false, PhantomData);
@@ -314,7 +314,7 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         let decided = decide::<P>(app, &standing, &parts.method);
         let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
         let (call, customer) = call(app, parts).await?;
-        admit::<P>(app, &actor, decided, &call).await?;
+        admit::<P>(app, &caller.quota, &actor, decided, &call).await?;
         let claim = once(app, parts, (caller.user_id, customer)).await?;
         let stepped_up = has_stepped_up(app, &standing);
         Ok(Self {
@@ -366,10 +366,20 @@ fn decoded(segment: &str) -> Option<String> {
     pairs.into_iter().next().map(|(_, id)| id)
 }
 
-/// On the record before it is served, or refused.
-async fn admit<P: Permission>(app: &App, actor: &Actor, decided: Result<()>, call: &Value) -> Result<()> {
+/// On the record before it is served, or refused. Reads are counted once more, a machine's by its account: each row stays.
+async fn admit<P: Permission>(
+    app: &App,
+    quota: &Quota,
+    actor: &Actor,
+    decided: Result<()>,
+    call: &Value,
+) -> Result<()> {
     let entry = |action| Entry::of(actor, action, "permission", P::NAME).with(call.clone());
     if decided.is_ok() {
+        let class = if actor.user_id().is_some() { Class::Staff } else { Class::Machine };
+        if call["method"] == "GET" || call["method"] == "HEAD" {
+            quota.count(app, class, actor.name()).await?;
+        }
         return audit::record(app, &app.db, entry("staff.called")).await;
     }
     audit::record_refusal(app, entry("staff.refused")).await?;

@@ -7,11 +7,10 @@
 
 mod store;
 
-use aws_lc_rs::digest;
 use chrono::TimeDelta;
 use ledger::Amount;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgConnection;
 use totp_rs::{Builder, Secret, Totp};
 use uuid::Uuid;
 
@@ -21,12 +20,13 @@ use crate::identity::caller::Caller;
 use crate::identity::quota::Quota;
 use crate::identity::users::{self, User};
 use crate::platform::clock::DateTime;
+use crate::platform::digest::sha256;
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::Fields;
 use crate::platform::{permissions::Role, rate_limits::Class};
 
-pub use store::{Factor, SecondFactors};
+pub use store::{Factor, SecondFactors, find, forget_begun, mark};
 
 const ISSUER: &str = "Octoco";
 const SECRET_BYTES: usize = 20;
@@ -42,10 +42,6 @@ const RECOVERY_GROUP: usize = 5;
 const SUM_OF: TimeDelta = TimeDelta::hours(24);
 /// Of allowances that are over.
 const PRUNED_AT_ONCE: i64 = 1000;
-
-pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Option<Factor>> {
-    Ok(store::find(db, user_id).await?)
-}
 
 /// Whether signing in takes a code: for staff whose second factor somebody else let them enrol. One that a customer enrolled alone says
 /// nothing of who came to be staff.
@@ -210,22 +206,17 @@ pub async fn confirm(
     let totp = builder(Secret::new(secret.into_boxed_slice()))?;
     let Some(step) = step_of(&totp, code.expose_secret(), now) else { return Ok(None) };
     store::put(&mut *tx, user_id, (&encrypted, vouched_by), (step, now)).await?;
-    store::delete_enrolment(&mut *tx, user_id).await?;
+    store::forget_begun(&mut *tx, user_id).await?;
     store::delete_recovery_codes(&mut *tx, user_id).await?;
     let codes: Vec<[u8; RECOVERY_BYTES]> = (0..RECOVERY_CODES).map(|_| rand::random()).collect();
-    let hashes: Vec<Vec<u8>> = codes.iter().map(|code| sha256(code)).collect();
+    let hashes: Vec<Vec<u8>> = codes.iter().map(|code| sha256(code).to_vec()).collect();
     store::insert_recovery_codes(&mut *tx, user_id, &hashes).await?;
     Ok(Some(codes.iter().map(|code| spelled(code)).collect()))
 }
 
-/// What was begun comes to nothing.
-pub async fn forget_begun(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<()> {
-    Ok(store::delete_enrolment(db, user_id).await?)
-}
-
 /// Takes it away, with its recovery codes and what was begun. False when there was none.
 pub async fn remove(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {
-    store::delete_enrolment(&mut *tx, user_id).await?;
+    store::forget_begun(&mut *tx, user_id).await?;
     store::delete_recovery_codes(&mut *tx, user_id).await?;
     Ok(store::delete(&mut *tx, user_id).await?)
 }
@@ -237,15 +228,6 @@ pub async fn erase(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
     Ok(store::delete_allowances_of(&mut *tx, user_id).await?)
 }
 
-/// Notes that the session has shown a password or a code, and whether it was a code.
-pub async fn mark(db: impl PgExecutor<'_>, session_id: Uuid, with_code: bool, now: DateTime) -> Result<()> {
-    Ok(store::mark_session(db, session_id, with_code, now).await?)
-}
-
-fn sha256(bytes: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
-}
-
 /// `12ab3-…`: as people write it down.
 fn spelled(code: &[u8]) -> SecretString {
     let digits = hex::encode(code);
@@ -255,7 +237,7 @@ fn spelled(code: &[u8]) -> SecretString {
 }
 
 /// Of what may be a recovery code; `None` for anything else, a code of an authenticator above all.
-fn recovery_hash(text: &str) -> Option<Vec<u8>> {
+fn recovery_hash(text: &str) -> Option<[u8; 32]> {
     let digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
     let bytes = hex::decode(digits).ok()?;
     (bytes.len() == RECOVERY_BYTES).then(|| sha256(&bytes))

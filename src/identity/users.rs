@@ -22,7 +22,7 @@ use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class, slow_reads};
 
-pub use store::{Filter, User, lock, lock_roles, lock_shared, lock_unless_erased};
+pub use store::{Filter, User, lock, lock_roles, lock_shared, lock_unless_erased, set_name, set_notifications};
 
 const EMAIL_CHARS_MAX: usize = 254;
 /// In the place of a hash where there is no user: as long as one, and no password's.
@@ -292,16 +292,6 @@ pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
 pub struct Notifications {
     pub deposits: Option<bool>,
     pub withdrawals: Option<bool>,
-}
-
-/// Switches mails about the own deposits and withdrawals on or off.
-pub async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: Notifications) -> Result<()> {
-    Ok(store::set_notifications(db, id, wanted).await?)
-}
-
-/// Gives the user another name. What it takes before somebody may is in `money/profile.rs`.
-pub async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> Result<()> {
-    Ok(store::set_name(db, id, full_name).await?)
 }
 
 /// A page of all users, newest first; of a role, in the turn of those who read for long: few may have it.

@@ -133,6 +133,11 @@ impl Clock {
         Moment(self.0.fixed.as_ref().map_or_else(steady, |fixed| fixed.load(SeqCst)))
     }
 
+    /// How long ago that was, whatever any clock was set to since.
+    pub fn elapsed(&self, since: Moment) -> TimeDelta {
+        TimeDelta::microseconds(self.moment().0.saturating_sub(since.0))
+    }
+
     /// Asks PostgreSQL for the time. An answer that took too long changes nothing, and is a failure while none is known: then nothing
     /// may be written yet.
     pub async fn measure(&self, db: &mut PgConnection) -> sqlx::Result<()> {

@@ -60,6 +60,9 @@ text_enum! {
         Exports = "exports",
         /// Everything else of a user; of a machine, by key, and by address before the key is looked up.
         Read = "read",
+        /// Read as staff, by user, or as a machine, by service account: each call is on record for ever.
+        Staff = "staff",
+        Machine = "machine",
         /// Webhooks whose signature is wrong: by address. Only those are counted.
         Forgery = "forgery",
     }
@@ -81,6 +84,8 @@ impl Class {
             Self::Money => (600, 300),
             Self::MoneyLong => (6, 3_000),
             Self::Read => (3_000, 600),
+            Self::Staff => (1_200, 600),
+            Self::Machine => (300, 300),
             Self::Forgery => (30, 30),
             Self::Exports => (2, 60),
         };

@@ -102,6 +102,88 @@ async fn a_row_that_was_changed_long_after_it_was_noted_is_found_by_the_next_loo
     t.finish().await;
 }
 
+/// Whose turn it is, and what was seen, stands in a table that the service's role may write.
+#[sqlx::test]
+async fn no_statement_about_the_watch_keeps_a_process_from_looking_or_from_telling_what_it_saw(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let told = async |what: &str| {
+        let sql = format!("update audit_watch set {what}");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&t.app.db).await.expect("PostgreSQL answers");
+    };
+    let verified = || t.app.clock.now().timestamp() - t.app.metrics.audit.verified_at.get();
+    sealed(&t, 4).await;
+    assert!(look(&t).await);
+    for time in ["2036-01-01", "infinity"] {
+        t.advance(TimeDelta::minutes(1));
+        told(&format!("looked_at = '{time}', verified_at = '{time}'")).await;
+        audit::watch(&t.app).await.expect("the parts answer");
+        assert_eq!(verified(), 0, "it looked although somebody will have looked in {time}");
+    }
+    // Somebody has always looked just now.
+    for minutes in [15, 30, 45, 60] {
+        t.advance(TimeDelta::minutes(15));
+        told(&format!("looked_at = '{}', verified_at = 'infinity'", t.app.clock.now())).await;
+        audit::watch(&t.app).await.expect("the parts answer");
+        assert_eq!(verified(), if minutes < 60 { minutes * 60 } else { 0 }, "after an hour without a look of its own");
+    }
+    let change =
+        "update audit_log set action = 'test.other' where id = (select entry_id from audit_chain where position = 2)";
+    by_force(&t, change).await;
+    assert!(!look(&t).await);
+    // All is well, it says, and old rows were looked at up to behind the one that was changed.
+    let well = "broken = null, position = 3";
+    told(well).await;
+    audit::measure(&t.app).await.expect("PostgreSQL answers");
+    assert_eq!(t.app.metrics.audit.intact.get(), 0);
+    assert!(!look(&t).await, "it looks where it saw it");
+    // Another process, which has not looked: what stands there of a break rings, and no silence comes of it.
+    let other = TestApp::new(db).await;
+    other.advance(t.app.clock.now() - other.app.clock.now());
+    let gauges = async || {
+        audit::measure(&other.app).await.expect("PostgreSQL answers");
+        (other.app.metrics.audit.intact.get(), other.app.metrics.audit.verified_at.get())
+    };
+    assert_eq!(gauges().await, (0, 0), "as after a restart of the one that saw it");
+    told(&format!("{well}, looked_at = '{}'", t.app.clock.now())).await;
+    assert_eq!(gauges().await, (1, 0));
+    audit::watch(&other.app).await.expect("the parts answer");
+    assert_eq!(gauges().await, (0, 0), "it looks at its start, whoever has looked just now");
+    by_force(&t, "update audit_log set action = 'test.happened'").await;
+    assert!(look(&t).await, "put right");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_row_of_a_time_that_is_still_to_come_raises_the_alarm_until_somebody_answers_for_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let row = async |at: String| {
+        let sql = format!(
+            "insert into audit_log (id, at, actor, action, object_kind, object_id)
+             values (gen_random_uuid(), '{at}', 'system', 'test.happened', 'test', '1')"
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&t.app.db).await
+    };
+    let ahead = |by: TimeDelta| (t.app.clock.now() + by).to_string();
+    row(ahead(TimeDelta::minutes(70))).await.expect("as a clock that is a little ahead writes it");
+    sealed(&t, 2).await;
+    assert!(look(&t).await);
+    row(ahead(TimeDelta::days(31))).await.expect("whoever may insert says of what time a row is");
+    sealed(&t, 1).await;
+    for _ in 0..2 {
+        assert!(!look(&t).await);
+        assert!(broken(&t).await.contains("still to come"), "{}", broken(&t).await);
+    }
+    let accepted = audit::accept_head(&t.app, &Actor::system(), "a clock was wrong").await.expect("answers");
+    assert!(matches!(accepted, ChainCheck::Intact { .. }));
+    assert!(look(&t).await && look(&t).await);
+    // What the service could not read would be the end of the chain.
+    for time in ["infinity", "-infinity", "290000-01-01"] {
+        let refused = row(time.to_owned()).await.expect_err(time);
+        assert!(refused.to_string().contains("audit_log_time"), "{refused}");
+    }
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn whoever_is_refused_again_and_again_fills_the_log_with_sixty_short_rows_a_minute_and_one_that_counts_the_rest(
     db: PgPool,

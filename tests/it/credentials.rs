@@ -154,6 +154,23 @@ async fn a_reset_takes_no_password_that_anybody_would_try(db: PgPool) {
     t.finish().await;
 }
 
+/// Else whoever has a token and guesses learns by what is refused behind the password that it is right, and nobody knows.
+#[sqlx::test]
+async fn what_is_refused_behind_a_right_password_or_a_used_link_leaves_a_row(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    assert_eq!(refused_field(&change(&t, &customer.token, PASSWORD, "password123").await), "new_password");
+    let same = json!({"new_email": customer.email, "password": PASSWORD});
+    let same = t.send(Method::POST, "/v1/me/email", Some(&customer.token), &[], Some(same)).await;
+    assert_eq!(refused_field(&same), "new_email");
+    assert_eq!(audited(&t, "user.password_proven", &customer).await.len(), 2);
+    let link = link_for(&t, &customer.email).await;
+    assert_eq!(reset(&t, &link, NEW).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(refused_field(&reset(&t, &link, PASSWORD).await), "token");
+    assert_eq!(audited(&t, "user.password_reset_refused", &customer).await.len(), 1);
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn a_change_keeps_the_callers_session_and_ends_the_others(db: PgPool) {
     let t = TestApp::new(db).await;

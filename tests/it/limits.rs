@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use octoco::platform::config::{Counting, RateLimits};
+use octoco::platform::permissions::Role;
 use octoco::platform::rate_limits::{Answer, Class, Counter, Limiter};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -10,7 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Answer as Told, Customer, PASSWORD, PATIENCE, TestApp, environment};
-use crate::health;
+use crate::{health, service_accounts};
 
 const NO_REDIS: (&str, &str) = ("REDIS_URL", "redis://127.0.0.1:1");
 
@@ -103,6 +104,30 @@ async fn a_customer_begins_no_more_exports_than_anybody_reads(db: PgPool) {
     let told = t.used_up(Class::Exports, &customer.id.to_string(), export).await;
     assert_eq!(told.code(), "rate_limited");
     assert_eq!(t.get(&customer, "/v1/transactions").await.status, StatusCode::OK, "reading goes on");
+    t.finish().await;
+}
+
+/// Each of these calls is on record for ever.
+#[sqlx::test]
+async fn staff_and_machines_read_no_more_than_they_need_and_a_machine_no_more_by_many_keys(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
+    let (admin, other) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let path = "/v1/admin/users?limit=1";
+    let account = service_accounts::account(&t, &admin, &["users.read"]).await;
+    let (_, one) = service_accounts::key(&t, &admin, account).await;
+    let (_, two) = service_accounts::key(&t, &admin, account).await;
+    let elsewhere = service_accounts::account(&t, &admin, &["users.read"]).await;
+    let (_, third) = service_accounts::key(&t, &admin, elsewhere).await;
+    let told = t.used_up(Class::Staff, &admin.id.to_string(), async || t.get(&admin, path).await).await;
+    assert_eq!((told.code(), number(&told, "ratelimit-limit")), ("rate_limited", 600));
+    assert_eq!(t.get(&admin, "/v1/me").await.status, StatusCode::OK, "as anybody");
+    assert_eq!(t.get(&other, path).await.status, StatusCode::OK);
+    for key in [&one, &two] {
+        let read = async || t.send(Method::GET, path, Some(key), &[], None).await;
+        let told = t.used_up(Class::Machine, &format!("service:{account}"), read).await;
+        assert_eq!((told.code(), number(&told, "ratelimit-limit")), ("rate_limited", 300));
+    }
+    assert_eq!(t.send(Method::GET, path, Some(&third), &[], None).await.status, StatusCode::OK, "another machine");
     t.finish().await;
 }
 

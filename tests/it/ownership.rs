@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use octoco::identity::audit;
 use reqwest::StatusCode;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -47,9 +48,23 @@ async fn the_service_works_as_a_role_that_owns_nothing_and_postgresql_refuses_it
     assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
     t.drive().await;
     assert_eq!(t.state(asked.id()).await, "completed");
+    // It may write that somebody has looked at the log, and whoever is to look looks all the same.
+    assert!(!audit::watch(&t.app).await.expect("the parts answer"));
+    t.app.metrics.audit.verified_at.set(0);
+    let told = "update audit_watch set looked_at = 'infinity', verified_at = 'infinity', broken = null";
+    sqlx::query(told).execute(&service).await.expect("it takes turns by that row");
+    assert!(!audit::watch(&t.app).await.expect("the parts answer"));
+    assert_eq!(t.app.metrics.audit.verified_at.get(), t.app.clock.now().timestamp());
     t.finish().await;
     sqlx::query("insert into made_later values (1)").execute(&service).await.expect("it may use later tables too");
+    // It may write rows of any time, and a read of today is no older for one of next month.
+    let written = "insert into audit_log (id, at, actor, action, object_kind, object_id, after) values
+             ('00000000-0000-0000-0000-000000000001', now(), 'x', 'staff.called', 'permission', 'users.read', '{\"method\": \"GET\"}'),
+             (gen_random_uuid(), now() + interval '31 days', 'x', 'test.happened', 'test', '1', null);
+         insert into audit_chain select 1000000, '00000000-0000-0000-0000-000000000001'::uuid, hash, hash from audit_chain limit 1";
+    sqlx::raw_sql(written).execute(&service).await.expect("it may insert");
     for statement in [
+        "select audit_prune(array_agg(entry_id), array_agg(hash)) from audit_chain where position = 1000000",
         "alter table audit_log disable trigger audit_log_append_only",
         "alter table audit_log disable trigger all",
         "alter table audit_chain disable trigger all",

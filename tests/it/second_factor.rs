@@ -311,6 +311,18 @@ async fn staff_sign_in_with_a_code_and_each_code_counts_once(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn whoever_knows_the_password_and_shows_no_code_leaves_a_row(db: PgPool) {
+    let t = TestApp::with(db, &DEFAULTS).await;
+    let (staff, ..) = enrolled(&t, Role::Support).await;
+    assert_eq!(sign_in(&t, &staff, None).await.code(), "totp_required");
+    let asked = "select actor, object_id from audit_log where action = 'session.code_asked'";
+    let asked: Vec<(String, String)> = sqlx::query_as(asked).fetch_all(&t.app.db).await.expect("PostgreSQL answers");
+    assert_eq!(asked, [("nobody".to_owned(), staff.id.to_string())]);
+    assert_eq!(t.app.metrics.sign_ins.with_label_values(&["code_asked"]).get(), 1);
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn a_recovery_code_counts_once_and_is_kept_as_its_hash(db: PgPool) {
     let t = TestApp::with(db, &DEFAULTS).await;
     let (staff, _, codes) = enrolled(&t, Role::Support).await;

@@ -241,6 +241,27 @@ async fn signing_out_ends_the_session(db: PgPool) {
     t.finish().await;
 }
 
+#[sqlx::test]
+async fn whoever_comes_with_a_token_of_a_session_that_is_over_leaves_a_row(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let token = cookie(&t.login(&customer.email, PASSWORD).await);
+    t.send(Method::POST, "/v1/auth/logout", None, &[("Cookie", &token)], None).await;
+    for cookie in [token.as_str(), "refresh_token=made-up"] {
+        assert_eq!(refresh(&t, cookie).await.status, StatusCode::UNAUTHORIZED);
+    }
+    let refused = "select actor, object_id from audit_log where action = 'session.refresh_refused'";
+    let refused: Vec<(String, String)> =
+        sqlx::query_as(refused).fetch_all(&t.app.db).await.expect("PostgreSQL answers");
+    assert_eq!(
+        refused,
+        [("nobody".to_owned(), customer.id.to_string())],
+        "of what is nobody's there is nothing to tell"
+    );
+    assert_eq!(t.app.metrics.sign_ins.with_label_values(&["refresh_refused"]).get(), 1);
+    t.finish().await;
+}
+
 /// Whose cookie did not come along.
 #[sqlx::test]
 async fn signing_out_by_the_access_token_ends_its_session(db: PgPool) {

@@ -108,14 +108,36 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &Row) -> sqlx::Result<(
     insert.execute(db).await.map(drop)
 }
 
-/// The rows that what follows `from` picks.
+/// The rows that what follows `from` picks; after `by`, with a page of those that a filter lets through between the parts.
 macro_rules! rows {
-    ($from:literal, $($value:expr),+ $(,)?) => {
+    (by $filter:expr, [$first:tt $(, $next:tt)+] $(, $value:expr)?) => {
+        rows!(
+            $first
+            $("($1::text is null or actor = $1) and ($2::text is null or action = $2)
+               and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
+               and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
+               and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
+               and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
+             order by id desc limit $8" $next)+,
+            $filter.actor,
+            $filter.action,
+            $filter.object_kind,
+            $filter.object_id,
+            $filter.from,
+            $filter.to,
+            $filter.before,
+            $filter.limit,
+            $filter.request_id,
+            $filter.actor_email
+            $(, $value)?
+        )
+    };
+    ($($from:literal)+, $($value:expr),+ $(,)?) => {
         sqlx::query_as!(
             Row,
             "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address,
                     pruned
-               from " + $from,
+               from " $(+ $from)+,
             $($value),+
         )
     };
@@ -214,26 +236,7 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Waiting> {
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    let page = rows!(
-        "audit_log
-          where ($1::text is null or actor = $1) and ($2::text is null or action = $2)
-            and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
-            and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
-            and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
-            and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
-          order by id desc limit $8",
-        filter.actor,
-        filter.action,
-        filter.object_kind,
-        filter.object_id,
-        filter.from,
-        filter.to,
-        filter.before,
-        filter.limit,
-        filter.request_id,
-        filter.actor_email,
-    );
-    page.fetch_all(db).await
+    rows!(by filter, ["audit_log where ", ""]).fetch_all(db).await
 }
 
 /// All of it, or what is about a customer.
@@ -247,36 +250,14 @@ pub(super) async fn search(db: impl PgExecutor<'_>, about: Option<Uuid>, filter:
 /// The same of what was done to a customer, and of staff's calls that concerned that customer: each half is read in the order of its index.
 async fn list_about(db: impl PgExecutor<'_>, customer: Uuid, filter: &Filter) -> sqlx::Result<Vec<Row>> {
     let page = rows!(
-        "audit_log where id in (
-            (select id from audit_log
-              where object_kind = 'user' and object_id = $11::uuid::text
-                and ($1::text is null or actor = $1) and ($2::text is null or action = $2)
-                and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
-                and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
-                and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
-                and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
-              order by id desc limit $8)
-            union all
-            (select id from audit_log
-              where after->>'customer' = $11::uuid::text
-                and ($1::text is null or actor = $1) and ($2::text is null or action = $2)
-                and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
-                and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
-                and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
-                and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
-              order by id desc limit $8))
-          order by id desc limit $8",
-        filter.actor,
-        filter.action,
-        filter.object_kind,
-        filter.object_id,
-        filter.from,
-        filter.to,
-        filter.before,
-        filter.limit,
-        filter.request_id,
-        filter.actor_email,
-        customer,
+        by filter,
+        [
+            "audit_log where id in (
+               (select id from audit_log where object_kind = 'user' and object_id = $11::uuid::text and ",
+            ") union all (select id from audit_log where after->>'customer' = $11::uuid::text and ",
+            ")) order by id desc limit $8"
+        ],
+        customer
     );
     page.fetch_all(db).await
 }
@@ -310,7 +291,7 @@ pub(super) async fn old_reads(db: impl PgExecutor<'_>, before: DateTime, limit: 
     rows!(
         "audit_log
           where action = 'staff.called' and pruned is null and after->>'method' in ('GET', 'HEAD') and at < $1
-            and at < (select max(at) from audit_log) - interval '30 days'
+            and at < least((select max(at) from audit_log), now()) - interval '30 days'
             and exists (select from audit_chain where entry_id = id)
           order by at limit $2",
         before,
@@ -364,12 +345,19 @@ pub(super) async fn take_refusals(db: impl PgExecutor<'_>, before: DateTime, lim
     taken.fetch_all(db).await
 }
 
-/// Takes the watch over the chain, unless somebody took it since `since`. How far old rows were looked at.
-pub(super) async fn claim_watch(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Option<i64>> {
+/// Takes the watch over the chain, unless somebody took it since `since` and it is not `due` all the same. How far old rows were looked at.
+pub(super) async fn claim_watch(
+    db: impl PgExecutor<'_>,
+    now: DateTime,
+    since: DateTime,
+    due: bool,
+) -> sqlx::Result<Option<i64>> {
     let claimed = sqlx::query_scalar!(
-        "update audit_watch set looked_at = $1 where looked_at is null or looked_at <= $2 returning position",
+        "update audit_watch set looked_at = $1
+          where $3 or looked_at is null or looked_at <= $2 or looked_at > $1 returning position",
         now,
-        since
+        since,
+        due
     );
     claimed.fetch_optional(db).await
 }
@@ -393,13 +381,21 @@ pub(super) async fn note_watch(
     query.execute(db).await.map(drop)
 }
 
-pub(super) struct Watched {
-    pub(super) verified_at: Option<DateTime>,
-    pub(super) broken: Option<String>,
+/// What was last seen to be wrong.
+pub(super) async fn broken(db: impl PgExecutor<'_>) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!("select broken from audit_watch").fetch_one(db).await
 }
 
-pub(super) async fn watched(db: impl PgExecutor<'_>) -> sqlx::Result<Watched> {
-    sqlx::query_as!(Watched, "select verified_at, broken from audit_watch").fetch_one(db).await
+/// A link behind `position` of a row that says to be of later than `time`.
+pub(super) async fn ahead(db: impl PgExecutor<'_>, position: i64, time: DateTime) -> sqlx::Result<Option<Link>> {
+    let link = sqlx::query_as!(
+        Link,
+        "select position, entry_id, previous_hash, hash from audit_chain join audit_log on id = entry_id
+          where at > $2 and position > $1 order by position limit 1",
+        position,
+        time
+    );
+    link.fetch_optional(db).await
 }
 
 /// A row of that time that is neither chained nor waiting for it.

@@ -82,7 +82,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     page.fetch_all(db).await
 }
 
-pub(super) async fn erase(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
+pub async fn erase(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from customer_notes where user_id = $1", user_id).execute(db).await.map(drop)
 }
 

@@ -97,7 +97,8 @@ pub(super) async fn pass_on(db: impl PgExecutor<'_>, (id, turn): (Uuid, i32), no
     update.execute(db).await.map(drop)
 }
 
-pub(super) async fn delete_about(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<()> {
+/// Forgets what was answered about a customer, for an erasure. What is under way keeps no answer then.
+pub async fn forget_about(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from idempotent_calls where customer_id = $1", customer).execute(db).await.map(drop)
 }
 

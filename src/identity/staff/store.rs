@@ -13,7 +13,7 @@ pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
            union all
            select user_id from journals where id = $1 and user_id is not null
            union all
-           -- In the body alone where the release before made it, as in `outgoing::store::delete_events_about`. A test is about nobody.
+           -- In the body alone where the release before made it, as in `outgoing::forget_about`. A test is about nobody.
            select c.id from outgoing_deliveries d join outgoing_events e on e.id = d.event_id
                       cross join lateral (select coalesce(e.customer_id, (e.body::jsonb #>> '{data,customer_id}')::uuid) as id) c
             where d.id = $1 and c.id is not null

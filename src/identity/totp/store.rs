@@ -27,7 +27,7 @@ impl Row {
     }
 }
 
-pub(super) async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Option<Factor>> {
+pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Option<Factor>> {
     let factor = sqlx::query_as!(
         Factor,
         r#"select vouched_by, enrolled_at,
@@ -98,7 +98,8 @@ pub(super) async fn enrolment(db: impl PgExecutor<'_>, user_id: Uuid, now: DateT
     row.fetch_optional(db).await
 }
 
-pub(super) async fn delete_enrolment(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
+/// What was begun comes to nothing.
+pub async fn forget_begun(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from totp_enrolments where user_id = $1", user_id).execute(db).await.map(drop)
 }
 
@@ -144,12 +145,8 @@ pub(super) async fn delete_recovery_codes(db: impl PgExecutor<'_>, user_id: Uuid
     sqlx::query!("delete from totp_recovery_codes where user_id = $1", user_id).execute(db).await.map(drop)
 }
 
-pub(super) async fn mark_session(
-    db: impl PgExecutor<'_>,
-    session_id: Uuid,
-    with_code: bool,
-    now: DateTime,
-) -> sqlx::Result<()> {
+/// Notes that the session has shown a password or a code, and whether it was a code.
+pub async fn mark(db: impl PgExecutor<'_>, session_id: Uuid, with_code: bool, now: DateTime) -> sqlx::Result<()> {
     let update = sqlx::query!(
         "update sessions set stepped_up_at = $3, second_factor_at = case when $2 then $3 else second_factor_at end
           where id = $1",

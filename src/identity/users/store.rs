@@ -176,11 +176,13 @@ pub(super) async fn set_email(
     Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> sqlx::Result<()> {
+/// Gives the user another name. What it takes before somebody may is in `money/profile.rs`.
+pub async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> sqlx::Result<()> {
     sqlx::query!("update users set full_name = $2 where id = $1", id, full_name).execute(db).await.map(drop)
 }
 
-pub(super) async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: Notifications) -> sqlx::Result<()> {
+/// Switches mails about the own deposits and withdrawals on or off.
+pub async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: Notifications) -> sqlx::Result<()> {
     let query = sqlx::query!(
         "update users set mail_deposits = coalesce($2, mail_deposits), mail_withdrawals = coalesce($3, mail_withdrawals)
           where id = $1",

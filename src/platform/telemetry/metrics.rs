@@ -73,8 +73,8 @@ metrics! {
             "Answers of the rate limiter",
             &[("class", &[]), ("answer", &[]), ("by", &[])]
         ),
-        /// Sessions opened, refused, refreshed, and ended by how: logged_out, revoked, token_reused, password_reset,
-        /// password_changed, operator.
+        /// Sessions opened, refused, not opened yet (code_asked: the password was right), refreshed, not renewed (refresh_refused), and ended by
+        /// how: logged_out, revoked, token_reused, password_reset, password_changed, operator.
         sign_ins: IntCounterVec = counter(
             "octoco_sign_ins_total", "Sign-ins and what became of them", &[("outcome", SESSIONS)]
         ),
@@ -174,7 +174,7 @@ metrics! {
 }
 
 metrics! {
-    /// What the watch over the audit log's chain found.
+    /// What this process's watch over the audit log's chain found.
     pub struct AuditGauges {
         /// 0: it does not go through what was noted before, or does not hold.
         intact: IntGauge = fact("octoco_audit_chain_intact", "0 where the chain of the audit log was seen not to hold"),

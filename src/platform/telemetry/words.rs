@@ -19,8 +19,8 @@ pub const TASKS: &[&str] = &[
 pub const STEPS: &[&str] = &["done", "stale", "set_back", "failed", "crashed"];
 pub const VERDICTS: &[&str] = &["accepted", "duplicate", "foreign", "stale", "bad_signature", "refused"];
 pub const SESSIONS: &[&str] = &[
-    "opened", "refused", "refreshed", "logged_out", "revoked", "staff", "token_reused", "password_reset",
-    "password_changed", "email_changed", "second_factor_reset", "operator", "erased",
+    "opened", "refused", "code_asked", "refreshed", "refresh_refused", "logged_out", "revoked", "staff",
+    "token_reused", "password_reset", "password_changed", "email_changed", "second_factor_reset", "operator", "erased",
 ];
 pub const MAILS: &[&str] = &[
     "email_verification", "password_reset", "email_change", "email_changed", "email_taken", "bank_account_added",
