@@ -32,6 +32,8 @@ pub mod platform {
     pub mod crash;
     // PostgreSQL: the pool, and how it is left when it falls silent.
     pub mod database;
+    // SHA-256.
+    pub mod digest;
     // Personal data at rest.
     pub mod encryption;
     // The one error, and the problem document that it becomes.
@@ -78,7 +80,7 @@ pub mod platform {
     pub mod tls;
     // Access tokens, refresh tokens, links in mails.
     pub mod tokens;
-    // Time zones: whose days a caller means.
+    // Time zones: whose days a caller means; on which days banks work.
     pub mod zone;
     // Callers who wait for news: places, counted apart from requests in hand.
     pub mod waiting;
@@ -219,7 +221,7 @@ pub mod books {
 
 /// Whether it is all there.
 pub mod finance {
-    // Days of the accounts and of the banks.
+    // Days of the accounts.
     pub mod days;
     // Months that are closed: checked, frozen, chained, printed again.
     pub mod periods;

@@ -27,7 +27,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fills an empty database with made-up transactions; needs REVIO_TEST_MODE=true
+    /// Fills an empty database with made-up transactions; needs REVIO_TEST_MODE=yes
     Seed {
         #[arg(long, default_value_t = 1_000_000)]
         transactions: i64,

@@ -43,7 +43,7 @@ const OBSTACLES: &str = "
 
 pub(crate) async fn run(app: &App, transactions: i64) -> Result<(), BoxError> {
     if !app.config.revio_test_mode {
-        return Err("REVIO_TEST_MODE must be true: seeding is for measuring only".into());
+        return Err("REVIO_TEST_MODE must be yes: seeding is for measuring only".into());
     }
     let mut db = app.db.acquire().await?.detach();
     if query_scalar("select exists (select from transactions)").fetch_one(&mut db).await? {

@@ -1,9 +1,9 @@
-//! The days of the accounts, which begin at midnight in `REPORTING_TIME_ZONE` wherever the service runs, and the days on which banks work. For
-//! `statement_files`, `trial_balance` and `periods`.
+//! The days of the accounts, which begin at midnight in `REPORTING_TIME_ZONE` wherever the service runs. For `statement_files`, `trial_balance`
+//! and `periods`.
 
 mod store;
 
-use chrono::{Datelike, Days, NaiveDate, TimeDelta, Weekday};
+use chrono::{Datelike, Days, NaiveDate, TimeDelta};
 
 use crate::app::App;
 use crate::platform::clock::DateTime;
@@ -64,46 +64,4 @@ pub fn after(day: NaiveDate, days: u64) -> NaiveDate {
 
 pub fn before(day: NaiveDate, days: u64) -> NaiveDate {
     day.checked_sub_days(Days::new(days)).unwrap_or(NaiveDate::MIN)
-}
-
-/// So many business days later, Saturdays and Sundays left out. Public holidays are not known here: on one, money looks a day later
-/// than it is, never a day earlier.
-pub fn business_days_after(day: NaiveDate, count: u32) -> NaiveDate {
-    let (mut day, mut left) = (day, count);
-    while left > 0 && day < NaiveDate::MAX {
-        day = after(day, 1);
-        left -= u32::from(!matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
-    }
-    day
-}
-
-/// The latest day that lies so many business days back.
-pub fn business_days_before(day: NaiveDate, count: u32) -> NaiveDate {
-    let (mut day, mut left) = (day, count);
-    while left > 0 && day > NaiveDate::MIN {
-        day = before(day, 1);
-        left -= u32::from(!matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
-    }
-    day
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn day(text: &str) -> NaiveDate {
-        text.parse().expect("a date")
-    }
-
-    #[test]
-    fn a_week_end_is_no_business_day() {
-        let friday = day("2026-03-06");
-        assert_eq!(business_days_after(friday, 0), friday);
-        assert_eq!(business_days_after(friday, 1), day("2026-03-09"));
-        assert_eq!(business_days_after(day("2026-03-07"), 1), day("2026-03-09"), "from a Saturday");
-        assert_eq!(business_days_after(day("2026-03-05"), 3), day("2026-03-10"));
-        assert_eq!(business_days_before(day("2026-03-09"), 1), friday);
-        assert_eq!(business_days_before(day("2026-03-08"), 1), friday, "from a Sunday");
-        assert_eq!(business_days_after(NaiveDate::MAX, 3), NaiveDate::MAX);
-    }
 }

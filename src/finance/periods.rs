@@ -21,7 +21,6 @@ mod store;
 
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -312,10 +311,6 @@ async fn make(app: &App, db: &mut PgConnection, month: Month, accepts: &[Uuid]) 
     let span = Span::of(app, month).await?;
     let previous = checks::pass(app, db, &span, accepts).await?;
     pack::make(app, db, &span, (previous, accepts)).await
-}
-
-fn sha256(bytes: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ mod store;
 
 use std::collections::HashMap;
 
-use aws_lc_rs::digest;
 use chrono::NaiveDate;
 use ledger::Currency;
 use serde_json::json;
@@ -37,6 +36,7 @@ use self::store::NewLine;
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::digest::sha256;
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, FieldError, Result};
 use crate::platform::text_enum::text_enum;
@@ -105,7 +105,7 @@ impl<'a> Import<'a> {
 /// # Errors
 /// [`Error::BadStatement`] with everything that is wrong with the file.
 pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<StatementFile> {
-    let sha256 = digest::digest(&digest::SHA256, import.content).as_ref().to_vec();
+    let sha256 = sha256(import.content);
     if let Some(known) = known(app, import, &sha256).await? {
         return Ok(known);
     }
@@ -142,7 +142,7 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
     let file = StatementFile {
         id: app.clock.row_id(),
         source: import.source,
-        sha256: hex::encode(&sha256),
+        sha256: hex::encode(sha256),
         currency: one.map(|currency| currency.code().to_owned()),
         unit,
         unit_proved: is_proved,

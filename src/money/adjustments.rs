@@ -25,7 +25,6 @@ mod store;
 
 use ledger::{Account, AccountCode, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 use serde_json::json;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -46,6 +45,7 @@ use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
 use by_hand::is_credited;
 pub use by_hand::{ByHand, booked_by_hand, hold_as_corrected, hold_if_corrected, hold_if_named, hold_if_written_off};
+pub use store::settle;
 
 const BOOKED_SINCE: &str = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
 
@@ -417,11 +417,6 @@ async fn debit_wallet(app: &App, adjustment: &Adjustment, main: Transfer) -> Res
         _ => {}
     }
     Ok(moved)
-}
-
-/// A correction ends a break of this row: what it booked is what the row lacks.
-pub async fn settle(tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
-    Ok(store::set_settled(tx, id, row).await?)
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {

@@ -310,7 +310,8 @@ async fn follow_event(app: &App, deposit: &Transaction, told: Told) -> Result<()
         ));
     }
     // However it is spelled: it is the same row that the event was found by.
-    let is_ours = purchase.reference.parse::<Uuid>() == Ok(deposit.id);
+    let is_foreign = app.revio.is_foreign(&purchase.is_test, &purchase.brand_id);
+    let is_ours = !is_foreign && purchase.reference.parse::<Uuid>() == Ok(deposit.id);
     match deposit.provider.id {
         Some(id) if id == purchase_id => {
             let purchase = unpaid::cancel_if_over(app, deposit, purchase).await?;

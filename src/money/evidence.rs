@@ -15,21 +15,21 @@ pub struct Movement<'a> {
     payment: Option<&'a PaymentDetails>,
     outgoing: bool,
     reference: &'a str,
-    is_test: Option<bool>,
-    brand_id: Option<Uuid>,
+    is_test: &'a Flag,
+    brand_id: &'a str,
 }
 
 impl<'a> From<&'a Purchase> for Movement<'a> {
     fn from(purchase: &'a Purchase) -> Self {
         let Purchase { payment, reference, is_test, brand_id, .. } = purchase;
-        Self { payment: payment.as_ref(), outgoing: false, reference, is_test: *is_test, brand_id: *brand_id }
+        Self { payment: payment.as_ref(), outgoing: false, reference, is_test, brand_id }
     }
 }
 
 impl<'a> From<&'a Payout> for Movement<'a> {
     fn from(payout: &'a Payout) -> Self {
         let Payout { payment, reference, is_test, brand_id, .. } = payout;
-        Self { payment: payment.as_ref(), outgoing: true, reference, is_test: *is_test, brand_id: *brand_id }
+        Self { payment: payment.as_ref(), outgoing: true, reference, is_test, brand_id }
     }
 }
 
@@ -74,6 +74,9 @@ pub fn money<'p>(app: &App, movement: impl Into<Movement<'p>>) -> Result<(&'p Pa
         (Flag::Unsaid, _) | (Flag::Yes, true) | (Flag::No, false) => {}
         (Flag::Odd(found), _) => return Err(format!("payment.is_outgoing is {found}")),
         (Flag::Yes | Flag::No, _) => return Err("the money went the other way".to_owned()),
+    }
+    if let Flag::Odd(found) = movement.is_test {
+        return Err(format!("is_test is {found}"));
     }
     if app.revio.is_foreign(movement.is_test, movement.brand_id) {
         return Err("paid in another mode or brand".to_owned());

@@ -41,6 +41,7 @@ use crate::identity::users;
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal};
 use crate::money::suspense;
 use crate::money::transactions::Direction;
+use crate::platform::batcher::LockWait;
 use crate::platform::database::Transaction;
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -251,6 +252,21 @@ pub async fn settle(tx: &mut PgConnection, journal: &Journal, row: Uuid) -> Resu
         _ => Direction::Debit,
     };
     Ok(store::set_settled(tx, journal.id, row, direction).await?)
+}
+
+/// A journal ends a break of this row's fee: what Revio took for it is booked.
+pub async fn settle_fee(tx: &mut PgConnection, journal: &Journal, row: Uuid) -> Result<()> {
+    Ok(store::set_fee_of(tx, journal.id, row).await?)
+}
+
+/// Whether journals have booked what Revio took for the row.
+pub async fn stand_for_fee(app: &App, row: Uuid) -> Result<bool> {
+    Ok(app.batchers.look_up(app, row, fees_of).await?.is_some())
+}
+
+async fn fees_of(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec<(Uuid, ())>> {
+    let booked = store::fees_of(app.batch_db.of(lock_wait), &rows).await?;
+    Ok(booked.into_iter().map(|row| (row, ())).collect())
 }
 
 /// Newest first.

@@ -11,8 +11,8 @@ use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, Transfe
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::provider_objects;
 use crate::money::transactions::Transaction;
+use crate::money::{journals, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::objects::{Figure, PaymentDetails};
 
@@ -40,7 +40,7 @@ impl Taken {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fee {
-    /// Revio names none, or not yet.
+    /// Revio names none, or not yet, or people have booked it.
     None,
     /// Now or before.
     Booked(Amount),
@@ -86,7 +86,11 @@ async fn book_taken(app: &App, row: Uuid, payment: &PaymentDetails, taken: Taken
     }
 }
 
+/// What people have booked of it is not booked besides.
 async fn book_amount(app: &App, row: Uuid, fee: Amount) -> Result<Fee> {
+    if journals::stand_for_fee(app, row).await? {
+        return Ok(Fee::None);
+    }
     let (debit, credit) = (app.ledger.provider_fees(fee.currency()), app.ledger.provider_balance(fee.currency()));
     app.ledger.open_once(&[debit, credit]).await?;
     let id = TransferId::of(row, Leg::ProviderFee);

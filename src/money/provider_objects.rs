@@ -13,22 +13,21 @@ mod writes;
 
 use std::collections::HashMap;
 
-use aws_lc_rs::digest;
 use chrono::TimeDelta;
-use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::transactions::{self, Hold, Transaction};
 use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 use crate::provider::revio::objects::{Flag, Payment, PaymentDetails};
 use crate::provider::revio::{Payout, PayoutStatus, Purchase, RevioError};
 
-pub use store::Known;
 use store::{Announcement, Snapshot};
+pub use store::{Known, count_executions, is_named, lock_payments, note_forgotten_executions};
 use writes::{Announcements, Snapshots};
 
 pub const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
@@ -226,6 +225,19 @@ pub async fn record_stale_answer(app: &App, newer: &Known) -> Error {
     }
 }
 
+/// Revio was asked about the payouts of a withdrawal and did not say whether one is paid: for how long it has not, since two people gave it up;
+/// of one whose payouts only the ledger knows, since they did.
+pub async fn note_unsaid(app: &App, withdrawal: &Transaction) -> Result<TimeDelta> {
+    let now = app.clock.now();
+    let since = store::note_unsaid(&app.db, withdrawal.id, (withdrawal.updated_at, now)).await?;
+    Ok(now - since.unwrap_or(withdrawal.updated_at))
+}
+
+/// It has said so of all of them.
+pub async fn end_unsaid(app: &App, withdrawal: &Transaction) -> Result<()> {
+    Ok(store::end_unsaid(&app.db, withdrawal.id).await?)
+}
+
 /// Their purchase's answer knows these Payments.
 pub async fn end_stale_answers(app: &App, payments: &[Known]) -> Result<()> {
     let stale = payments.iter().filter(|payment| payment.stale_since.is_some());
@@ -245,7 +257,10 @@ fn snapshot((id, kind): (Uuid, ObjectKind), status: &str, payment: Option<&Payme
         related_id: None,
         status: status.to_owned(),
         was_paid: false,
-        amount_minor: payment.and_then(|payment| payment.amount.whole()),
+        // Which way it went is a part of how much it is.
+        amount_minor: payment
+            .filter(|payment| !matches!(payment.is_outgoing, Flag::Odd(_)))
+            .and_then(|payment| payment.amount.whole()),
         fee_minor: payment.and_then(|payment| payment.fee_amount.whole()),
         currency: payment.map(|payment| payment.currency.clone()).filter(|code| !code.is_empty()),
         is_outgoing: payment.and_then(|payment| match payment.is_outgoing {
@@ -344,30 +359,9 @@ pub async fn status_since(app: &App, object: Uuid) -> Result<DateTime> {
     Ok(find(app, object).await?.map_or(app.clock.now(), |known| known.status_at))
 }
 
-/// Payouts are about to be executed, in the SQL transaction that says so of their rows.
-pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> Result<()> {
-    Ok(store::count_executions(db, payouts).await?)
-}
-
-/// One of those did not happen, for certain: Revio refused it in words, or never heard of it. Once for each, or the payout may be paid twice.
+/// An execution did not happen, for certain: Revio refused it in words, or never heard of it. Once for each, or the payout may be paid twice.
 pub async fn count_not_executed(app: &App, payout: Uuid) -> Result<()> {
     Ok(store::count_not_executed(&app.db, payout).await?)
-}
-
-/// A payout that a restored row takes up again may have been executed more than once, and nobody knows any more whether that was answered.
-pub async fn note_forgotten_executions(db: impl PgExecutor<'_>, payout: Uuid) -> Result<()> {
-    Ok(store::note_forgotten_executions(db, payout).await?)
-}
-
-/// Until the SQL transaction ends, nobody else begins to book what these Payments say: neither the item that they give back, nor a journal
-/// that names one.
-pub async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> Result<()> {
-    Ok(store::lock_payments(tx, payments).await?)
-}
-
-/// Whether a journal that moves Revio's account for money of a payer's names this Payment.
-pub async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> Result<bool> {
-    Ok(store::is_named(db, payment).await?)
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
@@ -377,8 +371,7 @@ pub async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> Result<bool> {
 pub fn row_id(object: Uuid, created_on: Option<i64>, unsaid: u64) -> Uuid {
     let said = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
     let millis = said.filter(|millis| *millis < MILLIS_MAX).unwrap_or(unsaid);
-    let hash = digest::digest(&digest::SHA256, object.as_bytes());
-    let random = hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes");
+    let random = sha256(object.as_bytes()).first_chunk().copied().expect("SHA-256 has 32 bytes");
     ledger::row_id(millis, random)
 }
 

@@ -52,7 +52,12 @@ pub async fn is_on(app: &App) -> Result<bool> {
     Ok(app.batchers.look_up(app, (), entered).await?.is_some())
 }
 
-/// The same right before a payout begins, in the SQL transaction that says so.
+/// Whether it was entered since then for a ledger that was put back: that one may have forgotten what it was told by then.
+pub async fn ledger_was_older(app: &App, since: DateTime) -> Result<bool> {
+    Ok(store::ledger_was_older(&app.db, since).await?)
+}
+
+/// Whether it is on right before a payout begins, in the SQL transaction that says so.
 pub async fn is_on_in(tx: &mut PgConnection) -> Result<bool> {
     Ok(store::entered(tx).await?.is_some())
 }

@@ -38,7 +38,7 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, close_hold, end_hold_of, hold, list_held, resume};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
-pub use store::{COLUMNS, OlderSiblings, Row};
+pub use store::{COLUMNS, OlderSiblings, Row, count_moves, has_open};
 use transaction::Condition;
 use writes::{Advance, Advances, Deferral, Deferrals, Insert, Inserts, RepeatableAdvances};
 
@@ -325,16 +325,6 @@ pub async fn children_of(app: &App, parent: Uuid, objects: &[Uuid]) -> Result<Ve
 /// What became of the money that came for a deposit and did not fit.
 pub async fn set_outcome(app: &App, id: Uuid, outcome: Outcome) -> Result<()> {
     Ok(store::set_outcome(&app.db, id, outcome, app.clock.now()).await?)
-}
-
-/// Whether something of the user's is under way: asked for and not at its end.
-pub async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<bool> {
-    Ok(store::has_open(db, user_id).await?)
-}
-
-/// How many moves the user's rows have made: as long as it stays the same, nothing was begun and nothing went on.
-pub async fn count_moves(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<i64> {
-    Ok(store::count_moves(db, user_id).await?)
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {

@@ -93,7 +93,7 @@ pub struct Config {
     pub reconciliation_calls_per_second: u32,
     /// `OPEN_DEPOSITS_MAX`: how many unpaid deposits a customer may have at once. Default 10.
     pub open_deposits_max: i64,
-    /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
+    /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default no.
     pub revio_test_mode: bool,
     /// `OUTGOING_WEBHOOKS_ALLOW_PRIVATE`: whether our webhooks may go to http and to private addresses; `yes` only in test mode. Default no.
     pub outgoing_reach: Reach,
@@ -324,7 +324,7 @@ impl Config {
                 session: read
                     .checked("STAFF_SESSION_HOURS", Some("12"), |value| parse_hours(value, STAFF_SESSION_HOURS_MAX)),
             }),
-            revio_test_mode: read.parsed("REVIO_TEST_MODE", Some("false")),
+            revio_test_mode: read.checked("REVIO_TEST_MODE", Some("no"), parse_yes_or_no),
             outgoing_reach: read.outgoing_reach(revio_test_mode),
             revio_base_url: read
                 .checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true))),

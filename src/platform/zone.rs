@@ -1,9 +1,9 @@
 //! Time zones, by their names in IANA's database: whose days a caller means, and whose clock a file for people shows. JSON knows only UTC.
 //!
 //! A day has 23 or 25 hours where clocks are put forward or back, and may begin at another time than midnight; so a day is always asked for
-//! its own beginning and the next day's.
+//! its own beginning and the next day's. Days on which banks work are the same in every zone.
 
-use chrono::{LocalResult, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone};
+use chrono::{Datelike, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Weekday};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Serialize, Serializer};
 
@@ -65,9 +65,45 @@ impl Serialize for ZonedTime {
     }
 }
 
+/// So many business days later, Saturdays and Sundays left out. Public holidays are not known here: on one, money looks a day later
+/// than it is, never a day earlier.
+pub fn business_days_after(day: NaiveDate, count: u32) -> NaiveDate {
+    count_business_days(day, count, NaiveDate::succ_opt)
+}
+
+/// The latest day that lies so many business days back.
+pub fn business_days_before(day: NaiveDate, count: u32) -> NaiveDate {
+    count_business_days(day, count, NaiveDate::pred_opt)
+}
+
+/// No further than the years that there are.
+fn count_business_days(from: NaiveDate, count: u32, step: fn(&NaiveDate) -> Option<NaiveDate>) -> NaiveDate {
+    let (mut day, mut left) = (from, count);
+    while left > 0
+        && let Some(next) = step(&day)
+    {
+        day = next;
+        left -= u32::from(!matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
+    }
+    day
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_week_end_is_no_business_day() {
+        let day = |text: &str| text.parse::<NaiveDate>().expect("a date");
+        let friday = day("2026-03-06");
+        assert_eq!(business_days_after(friday, 0), friday);
+        assert_eq!(business_days_after(friday, 1), day("2026-03-09"));
+        assert_eq!(business_days_after(day("2026-03-07"), 1), day("2026-03-09"), "from a Saturday");
+        assert_eq!(business_days_after(day("2026-03-05"), 3), day("2026-03-10"));
+        assert_eq!(business_days_before(day("2026-03-09"), 1), friday);
+        assert_eq!(business_days_before(day("2026-03-08"), 1), friday, "from a Sunday");
+        assert_eq!(business_days_after(NaiveDate::MAX, 3), NaiveDate::MAX);
+    }
 
     fn hours(zone: &str, day: &str) -> i64 {
         let (zone, day) = (Zone::parse(zone).expect("a zone"), day.parse::<NaiveDate>().expect("a day"));

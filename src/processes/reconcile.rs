@@ -10,6 +10,7 @@ use clap::Args;
 use ledger::Currency;
 
 use crate::app::App;
+use crate::books::files::decimal;
 use crate::finance::reconciliation::report::{self, Line, Report};
 use crate::finance::reconciliation::{self, BreakState, New, ReconciliationLeg, RunKind, RunState, Step, runs};
 use crate::finance::statement_files::{self, Import, Source, StatementFile};
@@ -186,11 +187,7 @@ fn sentence(line: &Line) -> String {
 }
 
 fn major(minor: i64, currency: &str) -> String {
-    let digits = usize::from(Currency::parse(currency).map_or(2, Currency::exponent));
-    let unsigned = format!("{:0>width$}", minor.unsigned_abs(), width = digits.saturating_add(1));
-    let (whole, fraction) = unsigned.split_at(unsigned.len().saturating_sub(digits));
-    let sign = if minor < 0 { "-" } else { "" };
-    if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+    decimal(minor, Currency::parse(currency).map_or(2, Currency::exponent))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command is what waits")]
@@ -209,12 +206,5 @@ mod tests {
         for odd in ["", "d", "2", "-1d", "0d", "2w", "99999999999d", "é"] {
             assert!(parse_age(odd).is_err(), "{odd}");
         }
-    }
-
-    #[test]
-    fn minor_units_are_printed_as_major_ones() {
-        assert_eq!(major(-5, "ZAR"), "-0.05");
-        assert_eq!(major(150_000, "ZAR"), "1500.00");
-        assert_eq!(major(7, "JPY"), "7");
     }
 }

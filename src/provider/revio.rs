@@ -37,6 +37,7 @@ use crate::provider::revio::error::slow_down;
 pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use error::RevioError;
+use objects::Flag;
 pub use objects::{NewPayout, NewPurchase, PastPayoutStatus, Payment, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -244,7 +245,7 @@ impl Revio {
         let purchase: Purchase =
             self.send(Method::POST, path, Some(&body), Operation::NewPurchase.of(new.reference)).await?;
         expect_reference(&purchase.reference, new.reference)?;
-        self.expect_ours(purchase.is_test, purchase.brand_id)?;
+        self.expect_ours(&purchase.is_test, &purchase.brand_id)?;
         expect_sum(purchase.bill.as_ref(), new.amount)?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
@@ -287,7 +288,7 @@ impl Revio {
         let payout: Payout = self.send(Method::POST, path, Some(&body), Operation::NewPayout.of(new.reference)).await?;
         expect_named(payout.id)?;
         expect_reference(&payout.reference, new.reference)?;
-        self.expect_ours(payout.is_test, payout.brand_id)?;
+        self.expect_ours(&payout.is_test, &payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -316,12 +317,18 @@ impl Revio {
     }
 
     /// Whether an object says that it is of another mode or brand: no money of ours moves by it. What it does not say is no contradiction.
-    pub fn is_foreign(&self, is_test: Option<bool>, brand_id: Option<Uuid>) -> bool {
-        is_test.is_some_and(|test| test != self.test_mode) || brand_id.is_some_and(|brand| brand != self.brand_id)
+    pub fn is_foreign(&self, is_test: &Flag, brand_id: &str) -> bool {
+        let own_mode = match is_test {
+            Flag::Unsaid => true,
+            Flag::Yes => self.test_mode,
+            Flag::No => !self.test_mode,
+            Flag::Odd(_) => false,
+        };
+        !own_mode || !(brand_id.is_empty() || brand_id.parse() == Ok(self.brand_id))
     }
 
     /// Of what was just made, before anybody pays it or is paid by it: a key of another mode or brand makes objects that count nowhere.
-    fn expect_ours(&self, is_test: Option<bool>, brand_id: Option<Uuid>) -> Result<()> {
+    fn expect_ours(&self, is_test: &Flag, brand_id: &str) -> Result<()> {
         if self.is_foreign(is_test, brand_id) {
             let foreign = "of another mode or brand than REVIO_TEST_MODE and REVIO_BRAND_ID say";
             return Err(RevioError::Unreadable(foreign.into()));

@@ -16,9 +16,7 @@ pub mod routes;
 mod store;
 mod writes;
 
-use aws_lc_rs::digest;
 use serde_json::{Value, json};
-use sqlx::PgExecutor;
 use tracing::{Span, field};
 use uuid::Uuid;
 
@@ -27,6 +25,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::money::deposits::{self, Told};
 use crate::money::provider_objects::{self, Followed, NotKnown, ObjectKind};
 use crate::money::withdrawals;
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::{clock, signature::PublicKeys, slow_reads, text_enum::text_enum};
@@ -36,7 +35,7 @@ use crate::webhooks::refused;
 
 pub use content::Content;
 use store::{Claimed, Ended, Repeat};
-pub use store::{DeadFilter, Delivery, LogFilter, LogRow, Webhooks};
+pub use store::{DeadFilter, Delivery, LogFilter, LogRow, Webhooks, empty_about};
 use writes::{Ends, Receipts, Repeats};
 
 /// Of a body that nobody signed, only so much is kept.
@@ -163,7 +162,7 @@ fn log_stored(id: Uuid, event: Option<&Event>) {
 /// Why a genuine event is not acted on.
 fn unusable(app: &App, event: &Event) -> Option<Verdict> {
     let other_company = event.company_id.zip(app.config.revio_company_id).is_some_and(|(theirs, ours)| theirs != ours);
-    if other_company || app.revio.is_foreign(event.is_test, event.brand_id) {
+    if other_company || app.revio.is_foreign(&event.is_test, &event.brand_id) {
         return Some(Verdict::Foreign);
     }
     let oldest = (app.clock.now() - app.config.webhook_freshness).timestamp();
@@ -179,7 +178,7 @@ fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Result<Delivery> {
         endpoint: call.endpoint,
         received_at: now,
         source_address: call.source_address.clone(),
-        body_hash: digest::digest(&digest::SHA256, call.body).as_ref().to_vec(),
+        body_hash: sha256(call.body).to_vec(),
         content: content::encrypt(&app.config.data_keys, id, &call.headers, kept).map_err(Error::internal)?,
         verdict,
         due_at: (verdict == Verdict::Accepted).then_some(now),
@@ -383,11 +382,6 @@ pub async fn find_whole(app: &App, actor: &Actor, id: Uuid) -> Result<(LogRow, O
 /// What was said of these objects of Revio's, the oldest first: for whoever is to be told all that we hold.
 pub async fn about(app: &App, objects: &[Uuid]) -> Result<Vec<Uuid>> {
     Ok(store::about(&app.db, objects).await?)
-}
-
-/// Takes out what all deliveries about these objects held.
-pub async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<()> {
-    Ok(store::empty_about(db, ids).await?)
 }
 
 /// Forgets what deliveries held that came longer ago than `RETENTION` says. What waits for a step or for a person keeps it. True when there

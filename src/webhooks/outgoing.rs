@@ -32,7 +32,7 @@ use crate::platform::text_enum::text_enum;
 use events::{Event, EventType, TestEventData};
 
 pub use described::{Described, described};
-pub use store::{Endpoint, OutgoingSecrets};
+pub use store::{Endpoint, OutgoingSecrets, forget_about};
 
 /// Each costs a delivery for each event.
 const ENDPOINTS_MAX: i64 = 20;
@@ -220,12 +220,6 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Re
     audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.tested", "webhook_endpoint", id)).await?;
     tx.commit().await?;
     Ok(())
-}
-
-/// Forgets what was told of a customer, of transactions and of all else, for an erasure. What comes after it (that the person is erased, a move
-/// of the last minutes once more) has nothing in it that must go.
-pub async fn forget_about(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
-    Ok(store::delete_events_about(tx, user_id).await?)
 }
 
 async fn add_secret(app: &App, tx: &mut PgConnection, (id, endpoint_id): (Uuid, Uuid)) -> Result<String> {

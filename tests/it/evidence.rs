@@ -25,6 +25,8 @@ fn misfits() -> Vec<(&'static str, Value, &'static str)> {
         ("/payment", Value::Null, "paid without a payment"),
         ("/brand_id", json!("00000000-0000-4000-8000-000000000009"), "another reference, mode or brand"),
         ("/is_test", json!(false), "another reference, mode or brand"),
+        ("/is_test", json!("true"), "another reference, mode or brand"),
+        ("/reference", json!(7), "another reference, mode or brand"),
         ("/reference", json!("00000000-0000-4000-8000-000000000009"), "another reference, mode or brand"),
     ]
 }
@@ -107,7 +109,13 @@ async fn an_error_of_what_was_paid_gives_nothing_back_by_itself(db: PgPool) {
 async fn a_payout_that_is_registered_with_another_sum_is_not_executed(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(100_000).await;
-    let other = [("amount", json!(40_000)), ("currency", json!("USD")), ("is_outgoing", json!(false))];
+    let other = [
+        ("amount", json!(40_000)),
+        ("amount", json!("4,000")),
+        ("amount", json!(4000.5)),
+        ("currency", json!("USD")),
+        ("is_outgoing", json!(false)),
+    ];
     for (number, (field, value)) in other.into_iter().enumerate() {
         t.sim.set_override(Override::of("payout", &format!("/payment/{field}"), value));
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
@@ -127,13 +135,15 @@ async fn a_payout_that_is_registered_with_another_sum_is_not_executed(db: PgPool
 }
 
 /// What says of a payout that it is not what was asked for.
-fn not_as_asked_for() -> [(&'static str, Value); 6] {
+fn not_as_asked_for() -> [(&'static str, Value); 8] {
     [
         ("/payment/amount", json!(40_000)),
         ("/payment/currency", json!("USD")),
         ("/payment/is_outgoing", json!(false)),
         ("/reference", json!("019cadca-0000-7000-8000-000000000000")),
         ("/is_test", json!(false)),
+        ("/is_test", json!("true")),
+        ("/brand_id", json!("ours")),
         ("/brand_id", json!("00000000-0000-4000-8000-000000000009")),
     ]
 }
@@ -148,7 +158,7 @@ async fn a_payout_of_which_a_later_answer_says_something_else_is_not_executed(db
         for said in ["/payment", "/execution_url", "/reference", "/is_test", "/brand_id"] {
             t.sim.set_override(Override::without("payout", said));
         }
-        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{pointer}")).await.id();
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{paid}")).await.id();
         t.drive().await;
         t.sim.clear_overrides();
         t.sim.set_override(Override::of("payout", pointer, value));
@@ -172,7 +182,7 @@ async fn a_payout_of_which_a_later_answer_says_something_else_is_not_executed_ag
     let customer = t.customer_with(100_000).await;
     for (paid, (pointer, value)) in not_as_asked_for().into_iter().enumerate() {
         next.at("withdrawal.before_execution");
-        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{pointer}")).await.id();
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{paid}")).await.id();
         t.drive().await;
         t.sim.set_override(Override::of("payout", pointer, value));
         t.advance(TimeDelta::minutes(2));
@@ -267,12 +277,13 @@ async fn a_payout_that_does_not_fit_and_is_paid_comes_to_its_end_by_two_people(d
 async fn what_was_made_in_another_mode_or_brand_is_neither_paid_nor_executed(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(100_000).await;
-    for (pointer, value) in [("/is_test", json!(false)), ("/brand_id", json!("00000000-0000-4000-8000-000000000009"))] {
+    let foreign = not_as_asked_for().into_iter().filter(|(pointer, _)| ["/is_test", "/brand_id"].contains(pointer));
+    for (number, (pointer, value)) in foreign.enumerate() {
         t.sim.set_override(Override::of("purchase", pointer, value.clone()));
         t.sim.set_override(Override::of("payout", pointer, value));
-        let deposit = t.deposit(&customer, 5_000, &format!("d{pointer}")).await;
+        let deposit = t.deposit(&customer, 5_000, &format!("d{number}")).await;
         assert_eq!((deposit.status.as_u16(), &deposit.body["checkout_url"]), (201, &Value::Null), "{}", deposit.body);
-        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{pointer}")).await.id();
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         t.drive().await;
         let waits = (t.state(deposit.id()).await, t.state(withdrawal).await);
         assert_eq!(waits, ("initiated".to_owned(), "reserved".to_owned()), "{pointer}");
@@ -282,7 +293,7 @@ async fn what_was_made_in_another_mode_or_brand_is_neither_paid_nor_executed(db:
         assert_eq!(t.state(withdrawal).await, "completed");
         assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
     }
-    assert_eq!(t.sim.totals("ZAR").paid_out_count, 2);
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 4);
     t.finish().await;
 }
 
@@ -291,11 +302,9 @@ async fn what_was_made_in_another_mode_or_brand_is_neither_paid_nor_executed(db:
 async fn nobody_is_sent_to_pay_another_sum_than_was_asked_for(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    for (number, (pointer, value)) in
-        [("/purchase/total", json!(5_001)), ("/purchase/total", json!("500000")), ("/purchase/currency", json!("USD"))]
-            .into_iter()
-            .enumerate()
-    {
+    let totals = [json!(5_001), json!("5,000"), json!("500000")].map(|total| ("/purchase/total", total));
+    let other = totals.into_iter().chain([("/purchase/currency", json!("USD"))]);
+    for (number, (pointer, value)) in other.enumerate() {
         t.sim.set_override(Override::of("purchase", pointer, value.clone()));
         let deposit = t.deposit(&customer, 5_000, &format!("d{number}")).await;
         assert_eq!((deposit.status.as_u16(), &deposit.body["checkout_url"]), (201, &Value::Null), "{}", deposit.body);
@@ -373,6 +382,7 @@ async fn only_a_boolean_says_of_a_deposit_that_money_came(db: PgPool) {
         ("/payment/is_outgoing", json!("true"), "payment.is_outgoing is \"true\""),
         ("/payment/is_outgoing", json!(true), "the other way"),
         ("/payment/amount", json!("5,000"), "payment.amount is 5,000"),
+        ("/is_test", json!("true"), "is_test is \"true\""),
     ]
     .into_iter()
     .enumerate()
@@ -402,7 +412,7 @@ fn one_odd_field_does_not_make_an_object_unreadable() {
         "brand_id": "", "payment": {"amount": 5, "currency": "ZAR", "fee_amount": "2", "is_outgoing": null},
         "marked_as_paid": null, "refundable_amount": "5", "status_history": [{}], "checkout_url": ""}"#;
     let purchase: Purchase = serde_json::from_str(text).expect("reads");
-    assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id), ("", None, None));
+    assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id.as_str()), ("", Flag::Unsaid, ""));
     assert_eq!((purchase.refundable_amount.whole(), purchase.checkout_url), (Some(5), None));
     assert_eq!(
         purchase.payment.map(|payment| (payment.amount.whole(), payment.fee_amount.whole())),

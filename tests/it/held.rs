@@ -5,7 +5,7 @@ use octoco::money::transactions::{self, Hold};
 use octoco::platform::permissions::Role;
 use octoco::provider::revio::RevioError;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -211,17 +211,7 @@ async fn two_people_give_back_what_is_held_while_it_waits_for_an_approval(db: Pg
 async fn what_two_people_gave_back_stays_reserved_as_long_as_nobody_could_ask_revio(db: PgPool) {
     let t = TestApp::with(db, &[("REVIO_CALLS_PER_SECOND", "50")]).await;
     let customer = t.customer_with(10_000).await;
-    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
-    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
-    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
-    t.advance(TimeDelta::minutes(1));
-    t.drive().await;
-    assert_eq!(t.state(withdrawal).await, "submitted");
-    let row = transactions::find(&t.app, withdrawal).await.expect("there");
-    transactions::hold(&t.app, &row, Hold::Undecided, "still pending").await.expect("held");
-    for staff in [&one, &two] {
-        assert_eq!(resolve(&t, staff, withdrawal, "release").await.status, StatusCode::OK);
-    }
+    let withdrawal = given_up(&t, &customer).await;
     t.advance(TimeDelta::hours(2));
     while !matches!(t.app.revio.payout(t.payout_of(withdrawal)).await, Err(RevioError::NoPlace(_))) {}
     t.step().await;
@@ -232,5 +222,45 @@ async fn what_two_people_gave_back_stays_reserved_as_long_as_nobody_could_ask_re
     t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
     t.drive().await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}
+
+/// A payout that is pending, held, and given up by two people.
+async fn given_up(t: &TestApp, customer: &Customer) -> Uuid {
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(customer, 4_000, "w").await.id();
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "submitted");
+    let row = transactions::find(&t.app, withdrawal).await.expect("there");
+    transactions::hold(&t.app, &row, Hold::Undecided, "still pending").await.expect("held");
+    for staff in [&one, &two] {
+        assert_eq!(resolve(t, staff, withdrawal, "release").await.status, StatusCode::OK);
+    }
+    withdrawal
+}
+
+/// No step was taken for hours, or Revio only asked us to wait, and then it does not answer: the hour begins then.
+#[sqlx::test]
+async fn one_call_in_vain_is_no_hour_without_an_answer(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = given_up(&t, &customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::RateLimited { retry_after_secs: 3_600 }));
+    for _ in 0..3 {
+        t.advance(TimeDelta::minutes(61));
+        t.drive().await;
+    }
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "nobody has said anything of it");
+    t.sim.clear_faults();
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::BadGateway(Moment::Before)));
+    t.advance(TimeDelta::minutes(61));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "once");
+    t.advance(TimeDelta::minutes(61));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.sim.clear_faults();
     t.finish().await;
 }

@@ -73,13 +73,19 @@ async fn what_is_paid_after_the_money_was_given_back_is_found_by_reconciliation(
 }
 
 async fn given_back(t: &TestApp, customer: &Customer) -> Uuid {
+    let (withdrawal, first) = let_go_for_good(t, customer).await;
+    assert_eq!(t.balance(customer).await, (10_000, 0, 10_000));
+    t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
+    withdrawal
+}
+
+/// The withdrawal, which has failed and knows no payout, and the one that it has let go of.
+pub(crate) async fn let_go_for_good(t: &TestApp, customer: &Customer) -> (Uuid, Uuid) {
     let (withdrawal, first) = let_go(t, customer).await;
     t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::Refused));
     wait(t, 20).await;
     assert_eq!((t.state(withdrawal).await.as_str(), payout_of_row(t, withdrawal).await), ("failed", None));
-    assert_eq!(t.balance(customer).await, (10_000, 0, 10_000));
-    t.sim.settle_payout(first, PayoutOutcome::Success).expect("initialized");
-    withdrawal
+    (withdrawal, first)
 }
 
 /// Revio says `pending` first, as it does of each that it pays: nothing is paid twice by that, and nobody must look.
@@ -96,10 +102,7 @@ async fn one_that_begins_late_in_vain_changes_nothing(db: PgPool) {
 async fn begins_late(db: PgPool, outcome: PayoutOutcome, ends: (&str, (i64, i64, i64))) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
-    let (withdrawal, first) = let_go(&t, &customer).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::Refused));
-    wait(&t, 20).await;
-    assert_eq!(t.state(withdrawal).await, "failed");
+    let (withdrawal, first) = let_go_for_good(&t, &customer).await;
     t.sim.clear_faults();
     for outcome in [PayoutOutcome::Pending, outcome] {
         t.sim.settle_payout(first, outcome).expect("not ended");

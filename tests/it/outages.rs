@@ -55,8 +55,8 @@ async fn whatever_keeps_revio_away_for_hours_holds_nothing_and_needs_nobody(db: 
         );
         t.sim.clear_faults();
         // One call is the first after the pause; what waits for its answer is tried a little later.
-        for _ in 0..3 {
-            t.advance(TimeDelta::minutes(3));
+        for _ in 0..6 {
+            t.advance(TimeDelta::seconds(10));
             t.drive().await;
         }
         assert_eq!(t.state(deposit.id()).await, "completed", "after {outage:?}");

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::harness::{Customer, TestApp, stepped};
+use crate::{reconciliation, untold};
 
 pub(crate) async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
     let customer = t.customer().await;
@@ -432,4 +433,38 @@ async fn that_a_payout_was_paid_counts_though_the_answer_is_older_than_what_revi
     assert_eq!(error.status, PayoutStatus::Returned);
     let [known] = provider_objects::payouts_of(&t.app, row).await.expect("an answer").try_into().expect("one");
     assert_eq!(known.status, "error");
+}
+
+/// Its event was lost, and its history names no Payment. A chargeback afterwards explains nothing of it.
+#[sqlx::test]
+async fn a_refund_that_nothing_explains_is_held_though_the_rest_was_charged_back_since(db: PgPool) {
+    let t = TestApp::new(db).await;
+    untold::names_no_payment(&t);
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    t.sim.deliver().await;
+    t.sim.clear_faults();
+    t.advance(TimeDelta::minutes(2));
+    t.sim.charge_back_amount(purchase, 600).expect("paid");
+    wait(&t, 60).await;
+    let reason = t.held_reason(deposit).await.expect("held");
+    assert!(reason.contains("refunded 1 times"), "{reason}");
+    assert_eq!(t.balance(&customer).await, (400, 0, 400), "nobody says how much");
+    reconciliation::cycle(&t).await;
+    assert_eq!(reconciliation::states(&t, "reversed_at_provider").await.len(), 1);
+    t.finish_with_held().await;
+}
+
+/// Which way it went is what says whose money it is.
+#[sqlx::test]
+async fn a_payment_that_does_not_say_which_way_it_went_moves_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.sim.set_override(Override::of("payment", "/payment/is_outgoing", json!("false")));
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    wait(&t, 60).await;
+    assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
+    assert!(t.held_reason(deposit).await.is_some());
+    t.finish_with_held().await;
 }

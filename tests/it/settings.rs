@@ -96,3 +96,16 @@ fn what_would_be_wrong_only_later_stops_the_start() {
         assert!(told.contains(&format!("\n  {name} ")), "{wrong}: {told}");
     }
 }
+
+#[test]
+fn yes_and_no_are_the_same_words_of_every_setting() {
+    for name in ["REVIO_TEST_MODE", "OUTGOING_WEBHOOKS_ALLOW_PRIVATE", "REQUIRE_VERIFIED_EMAIL"] {
+        let is_refused = |word: &str| {
+            let value = |asked: &str| Ok((asked == name).then(|| word.to_owned()));
+            let told = Config::from_source(&value).expect_err("much is missing").to_string();
+            told.contains(&format!("\n  {name} must be yes or no"))
+        };
+        assert_eq!(["yes", "no", "true", "false"].map(is_refused), [false; 4], "{name}");
+        assert_eq!(["", "on", "True", "1"].map(is_refused), [true; 4], "{name}");
+    }
+}

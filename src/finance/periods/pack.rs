@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::reports::{self, Table};
 use super::store::{self, Period};
-use super::{LAYOUT, Made, Printed, Span, customers, sha256};
+use super::{LAYOUT, Made, Printed, Span, customers};
 use crate::app::App;
 use crate::finance::trial_balance::{self, Line};
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result};
 
 /// What is stored.
@@ -46,7 +47,7 @@ pub(super) async fn make(
     if list != customers::of_copy(app, db, span.cut).await? {
         return Err(broken(app, "the customers' list of the ledger and that of its copy differ"));
     }
-    let list_sha256 = sha256(&customers::file(&list)?);
+    let list_sha256 = sha256(&customers::file(&list)?).to_vec();
     let (mut tables, mut journal) = (reports::empty(), Table::journal());
     for currency in app.config.currencies.iter().copied() {
         let opening = trial_balance::at(app, &mut *db, currency, span.before).await?;
@@ -86,7 +87,7 @@ pub(super) async fn make(
     };
     let bytes = serde_json::to_vec(&pack).map_err(Error::internal)?;
     Ok(Made {
-        sha256: sha256(&bytes),
+        sha256: sha256(&bytes).to_vec(),
         bytes,
         customers: customers::totals(&app.config.currencies, &list),
         customers_sha256: list_sha256,

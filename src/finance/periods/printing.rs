@@ -3,9 +3,10 @@
 
 use super::pack::{self, broken};
 use super::store::{self, Period};
-use super::{Month, State, alone, customers as list, find, free, reports, sha256};
+use super::{Month, State, alone, customers as list, find, free, reports};
 use crate::app::App;
 use crate::identity::audit::{self, Filter};
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -57,7 +58,7 @@ pub async fn customers(app: &App, month: Month) -> Result<Vec<u8>> {
     let balances = list::of_copy(app, &mut db, period.cut.unsigned_abs()).await;
     free(db).await;
     let file = list::file(&balances?)?;
-    if sha256(&file) == period.customers_sha256 {
+    if period.customers_sha256 == sha256(&file) {
         return Ok(file);
     }
     Err(broken(app, "the customers' list of a month is not the one that was closed"))
@@ -65,7 +66,7 @@ pub async fn customers(app: &App, month: Month) -> Result<Vec<u8>> {
 
 async fn verified(app: &App, month: Month) -> Result<Period> {
     let period = find(app, month).await?;
-    if sha256(&period.pack) != period.pack_sha256 {
+    if period.pack_sha256 != sha256(&period.pack) {
         return Err(broken(app, "the pack of a month is not the one that was closed"));
     }
     // Nothing stands on it yet.

@@ -11,13 +11,14 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike, NaiveDate, Weekday};
+use chrono::NaiveDate;
 use ledger::{AccountCode, Currency};
 
 use super::found::{BreakType, Found};
 use super::run::Run;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
+use crate::platform::zone::business_days_after;
 use crate::provider::revio::{self, BalanceField, Errand, PAYOUT_BALANCE, RevioError};
 
 use self::store::Row;
@@ -117,15 +118,10 @@ pub(super) async fn position(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)>
 /// The first day of which nothing is due yet at the end of another: what came on a day is due at the end of the next business day.
 fn first_undue(day: NaiveDate) -> NaiveDate {
     let mut first = day;
-    while let Some(before) = first.pred_opt().filter(|before| next_business_day(*before) > day) {
+    while let Some(before) = first.pred_opt().filter(|before| business_days_after(*before, 1) > day) {
         first = before;
     }
     first
-}
-
-fn next_business_day(date: NaiveDate) -> NaiveDate {
-    let after = date.iter_days().skip(1).find(|day| !matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
-    after.unwrap_or(date)
 }
 
 #[cfg(test)]
@@ -135,9 +131,7 @@ mod tests {
     #[test]
     fn what_came_on_a_friday_is_due_on_monday() {
         let friday = NaiveDate::from_ymd_opt(2026, 3, 6).expect("a day");
-        assert_eq!(next_business_day(friday), NaiveDate::from_ymd_opt(2026, 3, 9).expect("a day"));
         let monday = NaiveDate::from_ymd_opt(2026, 3, 9).expect("a day");
-        assert_eq!(next_business_day(monday), NaiveDate::from_ymd_opt(2026, 3, 10).expect("a day"));
         let sunday = NaiveDate::from_ymd_opt(2026, 3, 8).expect("a day");
         assert_eq!((first_undue(sunday), first_undue(monday)), (friday, monday));
     }

@@ -414,13 +414,14 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
         let resolved = Resolved { code: *code, note, by: by.id, accepted_by: None, journal_id, adjustment_id };
         store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
         if let Some((correction, row)) = adjustment_id.zip(known.transaction_id) {
-            adjustments::settle(&mut tx, correction, row).await?;
+            adjustments::settle(&mut *tx, correction, row).await?;
         }
-        // Fees are booked beside the row, not by it.
-        if let Some((journal, row)) =
-            entries.journal.as_ref().zip(known.transaction_id).filter(|_| known.kind != BreakType::FeeProvider)
-        {
-            journals::settle(&mut tx, journal, row).await?;
+        if let Some((journal, row)) = entries.journal.as_ref().zip(known.transaction_id) {
+            match known.kind {
+                // Fees are booked beside the row, not by it.
+                BreakType::FeeProvider => journals::settle_fee(&mut tx, journal, row).await?,
+                _ => journals::settle(&mut tx, journal, row).await?,
+            }
         }
         audit::record(app, &mut *tx, entry(&by.actor, "break.resolved", &known, what)).await?;
     }

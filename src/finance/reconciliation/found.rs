@@ -1,13 +1,14 @@
 //! What can differ, and what a look at it found. Every leg answers with these; `breaks` keeps them, and nothing else decides what a type
 //! means: severity, leg, window and whether it heals stand in the one table of [`BreakType::rule`], from which its owner follows.
 
-use chrono::{Datelike, Days, TimeDelta, Weekday};
+use chrono::TimeDelta;
 use ledger::{AccountCode, Currency};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
 use crate::platform::text_enum::text_enum;
+use crate::platform::zone::business_days_after;
 
 text_enum! {
     pub enum BreakType {
@@ -183,22 +184,12 @@ impl Window {
             Self::None | Self::TwoRuns => true,
             Self::Minutes(minutes) => now - since >= TimeDelta::minutes(minutes),
             Self::Days(days) => now - since >= TimeDelta::days(days),
-            Self::BusinessDays(days) => now >= business_days_after(since, days),
+            // To the same time of day.
+            Self::BusinessDays(days) => {
+                now >= business_days_after(since.date_naive(), days).and_time(since.time()).and_utc()
+            }
         }
     }
-}
-
-/// The same time of day so many days later that are no Saturdays and Sundays.
-pub fn business_days_after(from: DateTime, days: u32) -> DateTime {
-    let (mut at, mut left) = (from, days);
-    while left > 0 {
-        let Some(next) = at.checked_add_days(Days::new(1)) else { return at };
-        at = next;
-        if !matches!(at.weekday(), Weekday::Sat | Weekday::Sun) {
-            left -= 1;
-        }
-    }
-    at
 }
 
 /// What tells the same difference in a file from the one at Revio itself: each is looked at again where it was found.
@@ -296,7 +287,6 @@ mod tests {
     fn a_business_day_after_a_friday_is_a_monday() {
         let friday = Utc.with_ymd_and_hms(2026, 3, 6, 10, 0, 0).single().expect("a time");
         let monday = Utc.with_ymd_and_hms(2026, 3, 9, 10, 0, 0).single().expect("a time");
-        assert_eq!(business_days_after(friday, 1), monday);
         assert!(!Window::BusinessDays(1).is_over(friday, monday - TimeDelta::seconds(1)));
         assert!(Window::BusinessDays(1).is_over(friday, monday));
     }

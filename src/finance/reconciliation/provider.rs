@@ -296,7 +296,7 @@ async fn compare_totals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &Paym
         pair.differs(BreakType::ReversedAtProvider, None, Some(0));
     } else if charged_back > 0 && purchase.is_won_back() {
         pair.differs(BreakType::ReversedAtProvider, None, Some(charged_back));
-    } else if !purchase.was_charged_back() && purchase.refunded(paid).is_none() {
+    } else if purchase.refunded(paid).is_none() {
         let known = provider_objects::payments_of(pair.app, purchase.id).await?;
         if purchase.refunds() > provider_objects::refund_entries(&known) {
             pair.differs(BreakType::ReversedAtProvider, None, Some(refunded));

@@ -1,6 +1,5 @@
 //! What a run leaves: one JSON document, written once, hashed and given out to the byte; as CSV its breaks, made of that document.
 
-use aws_lc_rs::digest;
 use csv::{Terminator, WriterBuilder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -115,11 +114,6 @@ pub(super) async fn write(app: &App, run: &Run, at: &Checkpoint, now: DateTime) 
         more,
     };
     serde_json::to_vec(&report).map_err(Error::internal)
-}
-
-pub(super) fn sha256(report: &[u8]) -> [u8; 32] {
-    let hash = digest::digest(&digest::SHA256, report);
-    hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes")
 }
 
 pub fn read(report: &[u8]) -> Result<Report> {

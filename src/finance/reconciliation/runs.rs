@@ -28,6 +28,7 @@ use super::stages::{self, Checkpoint, OtherLeg, Outcome};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::clock::DateTime;
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 
@@ -110,7 +111,7 @@ async fn finish(app: &App, run: &Run, at: &Checkpoint) -> Result<Step> {
     let now = app.clock.now();
     let report = report::write(app, run, at, now).await?;
     app.crash.at("reconciliation.before_finish")?;
-    let sha256 = report::sha256(&report);
+    let sha256 = sha256(&report);
     end(app, run, at, End::Finished { report: &report, sha256: &sha256 }).await?;
     tracing::info!(run.id = %run.id, kind = run.kind.name(), report_sha256 = hex::encode(sha256), "a reconciliation is finished");
     app.crash.at("reconciliation.finished")?;
@@ -263,8 +264,8 @@ pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Run
 /// # Errors
 /// [`Error::Internal`] when it is not what was hashed.
 pub async fn stored_report(app: &App, id: Uuid) -> Result<Option<Vec<u8>>> {
-    let Some((report, sha256)) = store::report(&app.db, id).await? else { return Ok(None) };
-    if report::sha256(&report).as_slice() != sha256 {
+    let Some((report, hash)) = store::report(&app.db, id).await? else { return Ok(None) };
+    if hash != sha256(&report) {
         return Err(Error::internal(format!("the report of run {id} is not what was hashed")));
     }
     Ok(Some(report))

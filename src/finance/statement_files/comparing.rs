@@ -34,6 +34,7 @@ use crate::finance::reconciliation::Run;
 use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Compared, Found, ReconciliationLeg};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::platform::zone::{business_days_after, business_days_before};
 
 /// The parts of it that reconciliation takes, each with its leg.
 pub const OF_REVIO: &[BreakType] =
@@ -211,7 +212,7 @@ async fn other_states(app: &App, since: DateTime, lists: &mut Lists) -> Result<V
 
 async fn missing(app: &App, since: DateTime, lists: &mut Lists) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
-    let last = days::business_days_before(today, 1);
+    let last = business_days_before(today, 1);
     let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, looked_at(app, since).await?).await?;
     let days: BTreeSet<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
     let covered = days.iter().map(|day| Some((*day, days.contains(&days::before(*day, 1)))));
@@ -239,7 +240,7 @@ async fn of_journals(app: &App, lists: &mut Lists) -> Result<Vec<Found>> {
     let late = lists.counted(store::journals_in_transit(&app.db, days::zone(app), today).await?).into_iter();
     let mut found: Vec<Found> = late.map(|journal| of(BreakType::SettlementLate, journal)).collect();
     let missing = lists.counted(store::journals_without_line(&app.db, days::zone(app)).await?).into_iter();
-    let missing = missing.filter(|journal| days::business_days_after(journal.day, 1) <= today);
+    let missing = missing.filter(|journal| business_days_after(journal.day, 1) <= today);
     found.extend(missing.map(|journal| of(BreakType::BankMissing, journal)));
     Ok(found)
 }

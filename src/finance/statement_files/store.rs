@@ -316,20 +316,30 @@ impl Journal {
     }
 }
 
+/// Those of a clause that were not given up, with the lines that they stand on at Revio or at the bank.
+macro_rules! journals {
+    ($bank_change:literal, $side:literal, $clause:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            Journal,
+            r#"select j.id, j.id::text as "id_text!", j.kind, j.currency, j.amount_minor, "# + $bank_change + r#" as "bank_change!",
+                      j.evidence_reference, j.arrival_reference, l.objects as "line_objects!: Vec<Option<Uuid>>", l.days as "line_days!",
+                      l.minors as "line_minors!"
+                 from journals j cross join lateral (select coalesce(array_agg(provider_id order by id), '{}') as objects,
+                                           coalesce(array_agg(day order by id), '{}') as days,
+                                           coalesce(array_agg(amount_minor order by id), '{}') as minors
+                                      from statement_lines where journal_id = j.id and product "# + $side + r#" 'bank') l
+                where j.state not in ('rejected', 'cancelled', 'expired') and "# + $clause + " order by j.id",
+            $($value),+
+        )
+    };
+}
+
 /// By what lines of Revio's say.
 pub(super) async fn journals_named(db: impl PgExecutor<'_>, texts: &[String]) -> sqlx::Result<Vec<Journal>> {
-    let journals = sqlx::query_as!(
-        Journal,
-        r#"select j.id, j.id::text as "id_text!", j.kind, j.currency, j.amount_minor, 0::bigint as "bank_change!",
-                  j.evidence_reference, j.arrival_reference, l.objects as "line_objects!: Vec<Option<Uuid>>", l.days as "line_days!",
-                  l.minors as "line_minors!"
-             from journals j
-            cross join lateral (select coalesce(array_agg(provider_id order by id), '{}') as objects,
-                                       coalesce(array_agg(day order by id), '{}') as days,
-                                       coalesce(array_agg(amount_minor order by id), '{}') as minors
-                                  from statement_lines where journal_id = j.id and product <> 'bank') l
-            where j.state not in ('rejected', 'cancelled', 'expired')
-              and (j.id::text = any($1) or j.evidence_reference = any($1) or j.arrival_reference = any($1)) order by j.id"#,
+    let journals = journals!(
+        "0::bigint",
+        "<>",
+        "(j.id::text = any($1) or j.evidence_reference = any($1) or j.arrival_reference = any($1))",
         texts
     );
     journals.fetch_all(db).await
@@ -341,22 +351,13 @@ pub(super) async fn bank_journals(
     currencies: &[String],
     days: &[NaiveDate],
 ) -> sqlx::Result<Vec<Journal>> {
-    let journals = sqlx::query_as!(
-        Journal,
-        r#"select j.id, j.id::text as "id_text!", j.kind, j.currency, j.amount_minor,
-                  case j.state when 'returned' then 0 else bank_change(j.kind, j.amount_minor) end as "bank_change!",
-                  j.evidence_reference, j.arrival_reference, l.objects as "line_objects!: Vec<Option<Uuid>>", l.days as "line_days!",
-                  l.minors as "line_minors!"
-             from journals j
-            cross join lateral (select coalesce(array_agg(provider_id order by id), '{}') as objects,
-                                       coalesce(array_agg(day order by id), '{}') as days,
-                                       coalesce(array_agg(amount_minor order by id), '{}') as minors
-                                  from statement_lines where journal_id = j.id and product = 'bank') l
-            where j.currency = any($1) and j.state not in ('rejected', 'cancelled', 'expired')
+    let journals = journals!(
+        "case j.state when 'returned' then 0 else bank_change(j.kind, j.amount_minor) end",
+        "=",
+        "j.currency = any($1)
               and (j.kind in ('settlement', 'float_top_up', 'own_funds_in', 'own_funds_out')
                    or j.account = 'bank' and j.kind in ('provider_invoice', 'suspense_in', 'suspense_return'))
-              and (l.days = '{}' or l.days && $2 or j.state = 'returned')
-            order by j.id"#,
+              and (l.days = '{}' or l.days && $2 or j.state = 'returned')",
         currencies,
         days
     );

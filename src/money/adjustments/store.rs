@@ -99,7 +99,8 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     rows!("where a.transaction_id = $1", id).fetch_optional(db).await
 }
 
-pub(super) async fn set_settled(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) -> sqlx::Result<()> {
+/// A correction ends a break of this row: what it booked is what the row lacks.
+pub async fn settle(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) -> sqlx::Result<()> {
     let update = sqlx::query!("update adjustments set settles_id = $2 where transaction_id = $1", id, row);
     update.execute(db).await.map(drop)
 }

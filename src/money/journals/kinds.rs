@@ -1,9 +1,10 @@
 //! The kinds of journals, one table: which accounts, which code, what proves it, and what else the row must name.
 
-use chrono::{Datelike, Days, NaiveDate, Weekday};
+use chrono::NaiveDate;
 use ledger::{AccountCode, TransferCode};
 
 use crate::platform::text_enum::text_enum;
+use crate::platform::zone::business_days_after;
 
 text_enum! {
     #[schema(as = JournalKind)]
@@ -136,18 +137,8 @@ impl Kind {
 
     /// Until when it should be there that was sent on a day: three banking days from Revio, one from the bank.
     pub(super) fn expected_on(self, sent: NaiveDate) -> NaiveDate {
-        let days = if self == Self::Settlement { 3 } else { 1 };
-        (0..days).fold(sent, |day, _| next_weekday(day))
+        business_days_after(sent, if self == Self::Settlement { 3 } else { 1 })
     }
-}
-
-fn next_weekday(day: NaiveDate) -> NaiveDate {
-    let days = match day.weekday() {
-        Weekday::Fri => 3,
-        Weekday::Sat => 2,
-        _ => 1,
-    };
-    day.checked_add_days(Days::new(days)).unwrap_or(day)
 }
 
 #[cfg(test)]

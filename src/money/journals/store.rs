@@ -303,6 +303,17 @@ pub(super) async fn set_settled(
     update.execute(db).await.map(drop)
 }
 
+pub(super) async fn set_fee_of(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("update journals set fee_of_id = $2 where id = $1", id, row).execute(db).await.map(drop)
+}
+
+/// Those of the rows whose fee a journal has booked.
+pub(super) async fn fees_of(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    let booked =
+        sqlx::query_scalar!(r#"select distinct fee_of_id as "row!" from journals where fee_of_id = any($1)"#, rows);
+    booked.fetch_all(db).await
+}
+
 /// What waits: due, on hold, awaiting approval, on its way. Each count reads a range of an index, and ends.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {
     let query = sqlx::query_as!(

@@ -145,6 +145,28 @@ pub(super) async fn end_stale(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Re
     sqlx::query!("update provider_objects set stale_since = null where id = any($1)", ids).execute(db).await.map(drop)
 }
 
+/// Since when Revio does not say of one of the row's payouts whether it is paid, from `asked_since` on; `None` where none is known here.
+pub(super) async fn note_unsaid(
+    db: impl PgExecutor<'_>,
+    row: Uuid,
+    (asked_since, now): (DateTime, DateTime),
+) -> sqlx::Result<Option<DateTime>> {
+    let since = sqlx::query_scalar!(
+        r#"update provider_objects set unsaid_since = case when unsaid_since >= $2 then unsaid_since else $3 end
+            where transaction_id = $1 and kind = 'payout'
+           returning unsaid_since as "unsaid_since!""#,
+        row,
+        asked_since,
+        now
+    );
+    Ok(since.fetch_all(db).await?.into_iter().min())
+}
+
+pub(super) async fn end_unsaid(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<()> {
+    let end = sqlx::query!("update provider_objects set unsaid_since = null where transaction_id = $1", row);
+    end.execute(db).await.map(drop)
+}
+
 pub(super) async fn note_paid(db: impl PgExecutor<'_>, payouts: &[Uuid], now: DateTime) -> sqlx::Result<()> {
     let noted =
         sqlx::query!("update provider_objects set paid_at = $2 where id = any($1) and paid_at is null", payouts, now);
@@ -220,7 +242,8 @@ pub(super) async fn announce(db: impl PgExecutor<'_>, announcements: &[Announcem
     announced.execute(db).await.map(drop)
 }
 
-pub(super) async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> sqlx::Result<()> {
+/// Payouts are about to be executed, in the SQL transaction that says so of their rows.
+pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> sqlx::Result<()> {
     let counted = sqlx::query!("update provider_objects set executions = executions + 1 where id = any($1)", payouts);
     counted.execute(db).await.map(drop)
 }
@@ -230,7 +253,8 @@ pub(super) async fn count_not_executed(db: impl PgExecutor<'_>, payout: Uuid) ->
     counted.execute(db).await.map(drop)
 }
 
-pub(super) async fn note_forgotten_executions(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
+/// A payout that a restored row takes up again may have been executed more than once, and nobody knows any more whether that was answered.
+pub async fn note_forgotten_executions(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
     let noted = sqlx::query!(
         "update provider_objects set executions = greatest(executions, refusals + 2) where id = $1",
         payout
@@ -238,8 +262,9 @@ pub(super) async fn note_forgotten_executions(db: impl PgExecutor<'_>, payout: U
     noted.execute(db).await.map(drop)
 }
 
-/// Of one after the other, so that two who want several do not wait for each other.
-pub(super) async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> sqlx::Result<()> {
+/// Until the SQL transaction ends, nobody else begins to book what these Payments say: neither the item that they give back, nor a journal
+/// that names one. Of one after the other, so that two who want several do not wait for each other.
+pub async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> sqlx::Result<()> {
     let locked = sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended('payment ' || id, 0)) from unnest($1::uuid[]) as id order by id",
         payments
@@ -247,7 +272,8 @@ pub(super) async fn lock_payments(tx: &mut PgConnection, payments: &[Uuid]) -> s
     locked.execute(tx).await.map(drop)
 }
 
-pub(super) async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
+/// Whether a journal that moves Revio's account for money of a payer's names this Payment.
+pub async fn is_named(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (select from journals
                            where evidence_reference = $1 and state in ('initiated', 'completed')

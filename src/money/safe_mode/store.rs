@@ -35,11 +35,16 @@ pub(super) async fn enter(
     lost_until: Option<DateTime>,
 ) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into safe_mode (id, entered_at, reason, open_rows_due, postgresql_behind_at)
-         values ($1, $2, $3, $4::timestamptz is not null, case when $4::timestamptz is not null then $2::timestamptz end)
+        "insert into safe_mode (id, entered_at, reason, open_rows_due, postgresql_behind_at, ledger_behind_at)
+         values ($1, $2, $3, $4::timestamptz is not null, case when $4::timestamptz is not null then $2::timestamptz end,
+                 case when $4::timestamptz is null then $2::timestamptz end)
          on conflict ((true)) where left_at is null
-         do update set open_rows_due = true, postgresql_behind_at = $2, reason = left(safe_mode.reason || '; ' || $3, $5)
-             where $4 > coalesce(safe_mode.postgresql_behind_at, '-infinity')",
+         do update set open_rows_due = safe_mode.open_rows_due or excluded.open_rows_due,
+                       postgresql_behind_at = coalesce(excluded.postgresql_behind_at, safe_mode.postgresql_behind_at),
+                       ledger_behind_at = coalesce(safe_mode.ledger_behind_at, excluded.ledger_behind_at),
+                       reason = left(safe_mode.reason || '; ' || $3, $5)
+             where case when $4 is null then safe_mode.ledger_behind_at is null
+                        else $4 > coalesce(safe_mode.postgresql_behind_at, '-infinity') end",
         id,
         now,
         reason,
@@ -47,6 +52,12 @@ pub(super) async fn enter(
         REASONS_CHARS_MAX
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn ledger_was_older(db: impl PgExecutor<'_>, since: DateTime) -> sqlx::Result<bool> {
+    let was =
+        sqlx::query_scalar!(r#"select exists (select from safe_mode where ledger_behind_at >= $1) as "was!""#, since);
+    was.fetch_one(db).await
 }
 
 pub(super) async fn entered(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Entered>> {

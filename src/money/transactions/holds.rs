@@ -21,7 +21,7 @@ use crate::platform::error::{Error, Result};
 pub use store::HeldFilter;
 
 const REASON_CHARS_MAX: usize = 300;
-/// Between the reasons of one hold; `store::end_hold` puts it between those that people have closed.
+/// Between the reasons of one hold, and between those that people have closed.
 const ALSO: &str = " | ";
 
 /// A person must look: the state stays, nothing is due. Counted and alerted. What is held stays held for what it was, unless that only

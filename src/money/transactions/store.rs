@@ -318,7 +318,8 @@ pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sql
     Ok(())
 }
 
-pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+/// Whether something of the user's is under way: asked for and not at its end.
+pub async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
     let found = sqlx::query_scalar!(
         r#"select exists (select 1 from transactions
             where user_id = $1 and state in
@@ -330,7 +331,8 @@ pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
     found.fetch_one(db).await
 }
 
-pub(super) async fn count_moves(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<i64> {
+/// How many moves the user's rows have made: as long as it stays the same, nothing was begun and nothing went on.
+pub async fn count_moves(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<i64> {
     let moves = sqlx::query_scalar!(
         r#"select coalesce(sum(version + 1), 0)::bigint as "moves!" from transactions where user_id = $1"#,
         user_id

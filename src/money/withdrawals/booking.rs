@@ -15,7 +15,6 @@ use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Move
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::Payout;
-use crate::provider::revio::objects::PaymentDetails;
 
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
@@ -25,7 +24,7 @@ pub(super) const TAKEN_LATE: [Leg; 2] = [Leg::Late, Leg::Receivable];
 
 /// `→ completed`: Revio paid, the reservation becomes final.
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let payment = match fitting_payment(app, withdrawal, payout) {
+    let payment = match evidence::check(app, withdrawal, payout) {
         Ok(payment) => Some(payment),
         Err(_) if is_closed_by_review(app, withdrawal, payout) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
@@ -132,7 +131,7 @@ async fn has_payouts(app: &App, withdrawal: &Transaction) -> Result<bool> {
 
 /// `failed, cancelled → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let payment = match fitting_payment(app, withdrawal, payout) {
+    let payment = match evidence::check(app, withdrawal, payout) {
         Ok(payment) => payment,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
@@ -165,19 +164,10 @@ async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
     Ok(owed)
 }
 
-/// Money left, all of it, and it is this withdrawal's.
-pub(super) fn fitting_payment<'p>(
-    app: &App,
-    withdrawal: &Transaction,
-    payout: &'p Payout,
-) -> Result<&'p PaymentDetails, Misfit> {
-    evidence::check(app, withdrawal, payout)
-}
-
 /// Two people have closed it: a payout that does not match no longer blocks completion, and reconciliation reports the difference. One of
 /// another mode or brand still does: it moved no money of ours.
 pub(super) fn is_closed_by_review(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
-    let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
+    let is_foreign = app.revio.is_foreign(&payout.is_test, &payout.brand_id);
     !is_foreign && withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
 }
 

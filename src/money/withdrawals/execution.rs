@@ -57,7 +57,7 @@ pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bo
 pub(super) fn is_named_as_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     let named = &payout.reference;
     let other_reference = !named.is_empty() && !named.eq_ignore_ascii_case(&withdrawal.id.to_string());
-    !other_reference && !app.revio.is_foreign(payout.is_test, payout.brand_id)
+    !other_reference && !app.revio.is_foreign(&payout.is_test, &payout.brand_id)
 }
 
 pub(super) enum Noted {

@@ -7,7 +7,7 @@ use super::booking::{self, LATER_LOOKS, TAKEN_LATE};
 use super::outcomes;
 use crate::app::App;
 use crate::money::transactions::{self, Hold, State, Transaction};
-use crate::money::{provider_fees, provider_objects};
+use crate::money::{evidence, provider_fees, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -80,7 +80,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 
 /// A fee that Revio names only now; one that cannot be right holds the row.
 async fn book_fee(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let Ok(payment) = booking::fitting_payment(app, withdrawal, payout) else { return Ok(withdrawal.clone()) };
+    let Ok(payment) = evidence::check(app, withdrawal, payout) else { return Ok(withdrawal.clone()) };
     match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {
         Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
         None => Ok(withdrawal.clone()),

@@ -191,18 +191,22 @@ enum Paid {
 }
 
 /// One that Revio does not know was never paid, unless it has said before that it had begun: then that is no answer. One that it has called
-/// pending for longer than is waited for is what people decide about. An error is ours, and says nothing of Revio: a store that is away, or
-/// that there was no place for the call.
+/// pending for longer than is waited for is what people decide about. An error says nothing of it: a store of ours is away, or Revio was not
+/// asked, or only to wait.
 async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> Result<Paid> {
     let known = provider_objects::payouts_of(app, withdrawal.id).await?;
     let never_began = |status: &str| matches!(status, "announced" | "initialized" | "error");
     let had_begun = |id| known.iter().any(|payout| payout.id == id && !never_began(&payout.status));
-    // What was executed, by us or by somebody at Revio, is noted.
+    // What was executed, by us or by somebody at Revio, is noted, unless the ledger is an older one.
     let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
+    let was_executed = |id| noted.contains(&id) || known.iter().any(|payout| payout.id == id && payout.executions > 0);
     let mut unanswered = None;
     for &payout_id in payouts {
         let asked = match app.revio.payout(payout_id).await {
-            Err(error @ RevioError::NoPlace(_)) => return Err(error.into()),
+            Err(error @ (RevioError::NoPlace(_) | RevioError::Paused(_) | RevioError::RateLimited { .. })) => {
+                // Of one before it was asked in vain.
+                return unanswered.map_or_else(|| Err(error.into()), |unanswered| Ok(Paid::Unsaid(unanswered)));
+            }
             asked => asked.map_err(Error::from),
         };
         let payout = match provider_objects::if_known(asked) {
@@ -227,7 +231,7 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
         let pays = match payout.status {
             PayoutStatus::Success => true,
             // What nobody executed may as well have ended so.
-            PayoutStatus::Unknown(_) if !noted.contains(&payout_id) => {
+            PayoutStatus::Unknown(_) if !was_executed(payout_id) => {
                 app.clock.now() - provider_objects::status_since(app, payout_id).await? < UNKNOWN_MAX
             }
             PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
@@ -244,9 +248,8 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
 
 /// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to, or may still by a call that was not
 /// answered: it is asked right before. What it calls paid is complete then, though it was not as asked for. Where it does not answer for
-/// so long, what the people said counts.
+/// so long, from the first time that it was asked, what the people said counts.
 pub(super) async fn end_by_review(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let waited = app.clock.now() - withdrawal.updated_at;
     let payouts = every_payout(app, withdrawal).await?;
     match find_paying(app, withdrawal, &payouts).await? {
         Paid::By(payout) => return adopt(app, withdrawal, &payout).await,
@@ -254,17 +257,21 @@ pub(super) async fn end_by_review(app: &App, withdrawal: &Transaction) -> Result
             let known = provider_objects::payouts_of(app, withdrawal.id).await?;
             let may_pay = known.iter().any(|payout| payout.executions > payout.refusals);
             if let Some(pause) = until_window_ends(app, withdrawal).filter(|_| may_pay) {
+                provider_objects::end_unsaid(app, withdrawal).await?;
                 return transactions::defer(app, withdrawal, pause).await;
             }
         }
-        // An answer that says nothing of it is as none.
-        Paid::Unsaid(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => {
-            return Err(Error::unavailable(cause));
-        }
-        Paid::Unsaid(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
         Paid::Unsaid(error) => {
-            let error = error.chain();
-            tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
+            let is_waited_for = provider_objects::note_unsaid(app, withdrawal).await? < ASKED_BEFORE_GIVING_UP;
+            match error {
+                // An answer that says nothing of it is as none.
+                Error::Unusable(cause) if is_waited_for => return Err(Error::unavailable(cause)),
+                error if is_waited_for => return Err(error),
+                error => {
+                    let error = error.chain();
+                    tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
+                }
+            }
         }
     }
     booking::void_reservation(app, withdrawal, FailureReason::ClosedByReview).await

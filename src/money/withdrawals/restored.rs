@@ -92,7 +92,7 @@ pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<Followed
     if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
         return Ok(Followed::Settled);
     }
-    let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
+    let is_foreign = app.revio.is_foreign(&payout.is_test, &payout.brand_id);
     if !is_foreign && !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
         return Err(Error::Unusable(format!("Revio pays payout {payout_id}, and no row of ours knows it").into()));
     }

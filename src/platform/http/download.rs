@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Range;
 
-use aws_lc_rs::digest;
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
@@ -17,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use utoipa::openapi::{RefOr, ResponseBuilder};
 
+use crate::platform::digest::sha256;
 use crate::platform::error::Error;
 
 const TAG_BYTES: usize = 16;
@@ -99,8 +99,7 @@ impl Tag {
 }
 
 fn shortened(bytes: &[u8]) -> String {
-    let hash = digest::digest(&digest::SHA256, bytes);
-    BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..TAG_BYTES])
+    BASE64_URL_SAFE_NO_PAD.encode(&sha256(bytes)[..TAG_BYTES])
 }
 
 impl Download {

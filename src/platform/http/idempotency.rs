@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result, Wrong};
 
 const HEADER: &str = "Idempotency-Key";
@@ -74,12 +74,12 @@ where
 /// SHA-256 over what the request means (its kind and its parsed fields), so that white space and the order of fields in
 /// the body make no difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestHash(Vec<u8>);
+pub struct RequestHash([u8; 32]);
 
 impl RequestHash {
     pub fn of(kind: &str, fields: &impl Serialize) -> Self {
         let text = serde_json::to_vec(&(kind, fields)).expect("parsed fields are plain data");
-        Self(digest::digest(&digest::SHA256, &text).as_ref().to_vec())
+        Self(sha256(&text))
     }
 
     pub fn as_bytes(&self) -> &[u8] {

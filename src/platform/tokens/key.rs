@@ -1,8 +1,8 @@
 //! One key of `JWT_PRIVATE_KEY`: signs and checks access tokens, and gives a key of its own to each other purpose.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use aws_lc_rs::{digest, hmac};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, OctetKeyPairParameters, OctetKeyPairType,
@@ -12,6 +12,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use secrecy::zeroize::Zeroizing;
 use tokio_rustls::{rustls::pki_types::PrivatePkcs8KeyDer, rustls::pki_types::pem::PemObject};
 
+use crate::platform::digest::sha256;
 use crate::platform::text_enum::text_enum;
 
 text_enum! {
@@ -52,7 +53,7 @@ impl Key {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| UNUSABLE)?;
         let signing = EncodingKey::from_ed_der(der);
         let public = pair.public_key().as_ref().to_vec();
-        let id = BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &public).as_ref()[..9]);
+        let id = BASE64_URL_SAFE_NO_PAD.encode(&sha256(&public)[..9]);
         Ok(Self { id, checking: DecodingKey::from_ed_der(&public), signing, public })
     }
 

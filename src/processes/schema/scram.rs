@@ -7,6 +7,8 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::platform::digest::sha256;
+
 /// Unwrapped while it is compiled.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
@@ -16,7 +18,7 @@ pub(super) fn verifier(password: &str, salt: [u8; 16]) -> String {
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, &salt, password.as_bytes(), &mut salted);
     let salted = hmac::Key::new(hmac::HMAC_SHA256, &salted);
     let key = |name: &str| hmac::sign(&salted, name.as_bytes());
-    let stored = digest::digest(&digest::SHA256, key("Client Key").as_ref());
+    let stored = sha256(key("Client Key").as_ref());
     let (salt, stored, server) = (STANDARD.encode(salt), STANDARD.encode(stored), STANDARD.encode(key("Server Key")));
     format!("SCRAM-SHA-256${ROUNDS}:{salt}${stored}:{server}")
 }

@@ -4,7 +4,7 @@
 //! ([`OBJECTS_MIN`]); of single ones `alone` knows.
 //!
 //! ```text
-//! closed ─> open, for 15 s and more each time, 2 min at most ─> a few probes, each about another object ─┬─> one is answered: closed
+//! closed ─> open, for 15 s and then 30 ─> a few probes, each about another object ─┬─> one is answered: closed
 //!              └─> once, something new: it may be answered where objects are not                         └─> all fail: open, for longer
 //! ```
 
@@ -20,11 +20,18 @@ const FAILURES_MAX: u32 = 8;
 /// … and about so many objects: one has its own poll and two or three events, which all fail with it.
 const OBJECTS_MIN: usize = 3;
 const PAUSE_MIN: TimeDelta = TimeDelta::seconds(15);
-const PAUSE_MAX: TimeDelta = TimeDelta::minutes(2);
+/// With what follows it, less than the minute within which every row goes on.
+const PAUSE_MAX: TimeDelta = TimeDelta::seconds(30);
+/// Of calls that may cost a person each.
+const SPARING_PAUSE_MAX: TimeDelta = TimeDelta::minutes(2);
+/// An object that alone fails is not tried again for so long.
+const ALONE_PAUSE: TimeDelta = TimeDelta::minutes(2);
 /// A probe that never reports back (its task was dropped) does not keep the door shut.
 const PROBE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// One of a call that has a row written before it, and whose deadline may be 40 s: as long as its place is kept, no other is tried.
 const SPARING_PROBE_MAX: TimeDelta = TimeDelta::seconds(70);
+/// Whoever finds all places taken comes back: mostly one of them is answered by then.
+const PLACE_PAUSE: TimeDelta = TimeDelta::seconds(10);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -32,11 +39,12 @@ pub(super) struct Breaker {
     /// So many at a time; when as many have failed it is open again.
     probes_max: usize,
     probe_max: TimeDelta,
+    pause_max: TimeDelta,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { health: Mutex::default(), probes_max: OBJECTS_MIN, probe_max: PROBE_MAX }
+        Self { health: Mutex::default(), probes_max: OBJECTS_MIN, probe_max: PROBE_MAX, pause_max: PAUSE_MAX }
     }
 }
 
@@ -76,7 +84,7 @@ struct Probe {
 impl Breaker {
     /// Where each call that fails costs somebody something. Whoever has the one place may take it again.
     pub(super) fn sparing() -> Self {
-        Self { probes_max: 1, probe_max: SPARING_PROBE_MAX, ..Self::default() }
+        Self { probes_max: 1, probe_max: SPARING_PROBE_MAX, pause_max: SPARING_PAUSE_MAX, ..Self::default() }
     }
 
     /// How long to wait before such a call may be made; `None` = it is made now, as a probe where there was a pause.
@@ -123,7 +131,7 @@ impl Breaker {
             Some(until) => now >= until && health.probe_failed(about.object, now, self.probes_max),
         };
         if is_over {
-            let pause = health.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
+            let pause = health.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(self.pause_max));
             (health.pause, health.until) = (Some(pause), Some(now + pause));
             health.opened.get_or_insert(now);
             health.probes.clear();
@@ -147,7 +155,7 @@ impl Health {
             Some(probe) if probes_max == 1 && !probe.failed => None,
             Some(probe) => Some(probe.until - now),
             None if places.clone().count() < probes_max => None,
-            None => places.map(|probe| probe.until - now).min(),
+            None => places.map(|probe| (probe.until - now).min(PLACE_PAUSE)).min(),
         }
     }
 
@@ -164,7 +172,7 @@ impl Health {
     fn probe_failed(&mut self, object: Option<Uuid>, now: DateTime, probes_max: usize) -> bool {
         let own = self.probes.iter_mut().find(|probe| probe.object == object && !probe.failed);
         if let Some(probe) = own {
-            (probe.failed, probe.until) = (true, now + PAUSE_MAX);
+            (probe.failed, probe.until) = (true, now + ALONE_PAUSE);
         }
         self.probes.iter().filter(|probe| probe.failed).count() >= probes_max
     }
@@ -227,7 +235,7 @@ mod tests {
         for object in 0..3 {
             assert_eq!(breaker.begin(of(object), at(15)), None, "a probe");
         }
-        assert_eq!(breaker.begin(of(3), at(15)), Some(PROBE_MAX), "a few at a time");
+        assert_eq!(breaker.begin(of(3), at(15)), Some(PLACE_PAUSE), "a few at a time");
         for object in 0..3 {
             assert!(breaker.paused(of(3), at(16)).is_some_and(|wait| wait < PAUSE_MIN * 2));
             breaker.failed(of(object), at(16));
@@ -258,7 +266,7 @@ mod tests {
         for secs in [15, 140, 300] {
             assert_eq!(breaker.begin(of(1), at(secs)), None, "it is tried too, at {secs}");
             breaker.failed(of(1), at(secs + 1));
-            assert_eq!(breaker.begin(of(1), at(secs + 1)), Some(PAUSE_MAX), "and not again at once");
+            assert_eq!(breaker.begin(of(1), at(secs + 1)), Some(ALONE_PAUSE), "and not again at once");
             assert_eq!(breaker.paused(of(2), at(secs + 1)), None);
         }
         assert_eq!(breaker.begin(of(2), at(302)), None);

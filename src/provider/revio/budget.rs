@@ -17,8 +17,7 @@
 //!
 //! Reconciliation has a rate of its own besides (`RECONCILIATION_CALLS_PER_SECOND`): a run looks at thousands of objects.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -26,6 +25,7 @@ use uuid::Uuid;
 
 use crate::platform::clock::Clock;
 use crate::platform::rate_limits::{self, Limiter, Wish};
+use crate::platform::shares::Shares;
 use crate::platform::telemetry::RevioCalls;
 use crate::platform::text_enum::text_enum;
 
@@ -90,23 +90,8 @@ pub(super) struct Budget {
     limiter: Arc<Limiter>,
     clock: Clock,
     metrics: RevioCalls,
-    /// How many calls of each customer wait for a place.
-    waiting: Mutex<HashMap<Uuid, usize>>,
-}
-
-/// A customer's call in the line, for as long as it waits.
-struct InLine<'a>(&'a Budget, Uuid);
-
-impl Drop for InLine<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = waiting.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&self.1);
-            }
-        }
-    }
+    /// Each customer's places in the line.
+    waiting: Arc<Shares>,
 }
 
 impl Budget {
@@ -114,7 +99,7 @@ impl Budget {
     pub(super) fn new(rates: (u32, u32), limiter: Arc<Limiter>, clock: Clock, metrics: RevioCalls) -> Self {
         let calls = rate_limits::Budget::new("revio", rates.0);
         let of_reconciliation = rate_limits::Budget::new("revio-reconciliation", rates.1);
-        Self { calls, of_reconciliation, limiter, clock, metrics, waiting: Mutex::default() }
+        Self { calls, of_reconciliation, limiter, clock, metrics, waiting: Shares::new(WAITING_MAX) }
     }
 
     /// Takes a place. The error is how long there is none.
@@ -129,7 +114,7 @@ impl Budget {
     /// The same for a customer who can wait a moment.
     pub(super) async fn wait(&self, class: Class, customer: Uuid) -> Result<(), TimeDelta> {
         let Err(wait) = self.take(class).await else { return Ok(()) };
-        let _in_line = self.line_up(customer).ok_or(wait)?;
+        let _in_line = self.waiting.of(customer.to_string()).place(Duration::ZERO).await.ok_or(wait)?;
         self.be_patient(class, wait).await
     }
 
@@ -152,15 +137,6 @@ impl Budget {
             taken = self.try_take(class).await;
         }
         Ok(())
-    }
-
-    fn line_up(&self, customer: Uuid) -> Option<InLine<'_>> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.entry(customer).or_default();
-        (*count < WAITING_MAX).then(|| {
-            *count += 1;
-            InLine(self, customer)
-        })
     }
 
     /// Revio has asked us to slow down: nobody has a place for so long, and then those who come first have it first.
@@ -298,7 +274,6 @@ mod tests {
         let started = Instant::now();
         assert!(budget.wait(Class::Deposits, Uuid::nil()).await.is_err_and(|wait| wait > TimeDelta::seconds(50)));
         assert!(started.elapsed() < PATIENCE, "what takes longer is not waited for");
-        assert!(budget.waiting.lock().expect("nobody panicked").is_empty(), "nobody is in line any more");
     }
 
     #[tokio::test]

@@ -2,20 +2,22 @@
 //! optional field is empty. Facts and their certainty: `docs/provider.md`, objects.
 
 mod destination;
+mod values;
 
 use std::collections::HashSet;
 
 use ledger::Amount;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
 
 pub use destination::Destination;
+pub(super) use values::lenient;
+pub use values::{Figure, Flag};
+use values::{as_flag, as_text};
 
-const ODD_CHARS_MAX: usize = 40;
 /// `sender_name` and `payment.description` are shown to the person who is paid.
 const DESCRIPTION: &str = "Octoco";
 
@@ -86,96 +88,16 @@ impl NewPayout<'_> {
     }
 }
 
-/// A field that is null, blank or of another type than it should be counts as not said: one odd field must not make the whole
-/// object unreadable, and what an object's money depends on is checked where it is used.
-pub(super) fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    let number = value.as_str().and_then(|text| text.parse::<i64>().ok()).map(Value::from);
-    let blank = value.as_str().is_some_and(str::is_empty);
-    let read = |value| serde_json::from_value(value).ok();
-    let as_sent = if blank { None } else { read(value) };
-    Ok(as_sent.or_else(|| number.and_then(read)).unwrap_or_default())
-}
-
-/// A boolean that money hangs on: only a boolean is one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Value")]
-pub enum Flag {
-    #[default]
-    Unsaid,
-    Yes,
-    No,
-    /// Something else, as it was sent.
-    Odd(String),
-}
-
-impl From<Value> for Flag {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Unsaid,
-            Value::Bool(true) => Self::Yes,
-            Value::Bool(false) => Self::No,
-            other => Self::Odd(shortened(&other)),
-        }
-    }
-}
-
-/// A number that is money, in whatever spelling JSON has for it: `1000`, `1000.0` and `"1000"` are one amount.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Value")]
-pub struct Figure(String);
-
-impl From<Value> for Figure {
-    fn from(value: Value) -> Self {
-        Self(
-            value
-                .as_str()
-                .map_or_else(|| shortened(&value), |text| shortened(&Value::from(text)).trim_matches('"').to_owned()),
-        )
-    }
-}
-
-impl Figure {
-    /// Whether it is said, or its currency, and is another sum than this. What is not said is no contradiction.
-    pub fn is_another_sum(&self, currency: &str, asked: Amount) -> bool {
-        let other_currency = !currency.is_empty() && !currency.eq_ignore_ascii_case(asked.currency().code());
-        other_currency || self.whole().is_some_and(|minor| minor != asked.minor())
-    }
-
-    pub fn is_said(&self) -> bool {
-        !self.0.is_empty() && self.0 != "null"
-    }
-
-    /// `None` where it is not whole, or no number at all.
-    pub fn whole(&self) -> Option<i64> {
-        let (whole, fraction) = self.0.split_once('.').unwrap_or((&self.0, ""));
-        whole.parse().ok().filter(|_| fraction.bytes().all(|digit| digit == b'0'))
-    }
-}
-
-impl std::fmt::Display for Figure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_empty() { "not said" } else { &self.0 })
-    }
-}
-
-/// Enough to see what it is.
-fn shortened(value: &Value) -> String {
-    value.to_string().chars().take(ODD_CHARS_MAX).collect()
-}
-
 #[derive(Debug, Clone, Deserialize)]
 pub struct Purchase {
     pub id: Uuid,
     pub status: PurchaseStatus,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "as_text")]
     pub reference: String,
-    #[serde(default, deserialize_with = "lenient")]
-    pub is_test: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub brand_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "as_flag")]
+    pub is_test: Flag,
+    #[serde(default, deserialize_with = "as_text")]
+    pub brand_id: String,
     /// What its payer is asked for.
     #[serde(default, rename = "purchase", deserialize_with = "lenient")]
     pub bill: Option<Bill>,
@@ -264,12 +186,18 @@ impl Purchase {
     }
 
     /// How many refunds its history tells of for certain; one that it names twice is one. Where it names none, one that was under way may have
-    /// failed and left the purchase as it was, refunded before.
+    /// failed and left the purchase as it was, refunded before. What it says from a chargeback on, until it is paid again, may be the
+    /// chargeback's own.
     pub fn refunds(&self) -> usize {
         let (mut named, mut unnamed) = (HashSet::new(), 0_usize);
-        let (mut was_refunded, mut is_under_way) = (false, false);
+        let (mut was_refunded, mut is_under_way, mut is_charged_back) = (false, false, false);
         for past in &self.status_history {
-            if past.status.is_refunded() {
+            match past.status {
+                PurchaseStatus::ChargedBack(_) => is_charged_back = true,
+                PurchaseStatus::Paid(_) => is_charged_back = false,
+                _ => {}
+            }
+            if past.status.is_refunded() && !is_charged_back {
                 match &past.related_object {
                     Some(related) => _ = named.insert(related.id),
                     None if was_refunded && is_under_way => {}
@@ -352,12 +280,12 @@ pub struct Payout {
     #[serde(default)] // Nil where the answer of an execution says no more than its status.
     pub id: Uuid,
     pub status: PayoutStatus,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "as_text")]
     pub reference: String,
-    #[serde(default, deserialize_with = "lenient")]
-    pub is_test: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub brand_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "as_flag")]
+    pub is_test: Flag,
+    #[serde(default, deserialize_with = "as_text")]
+    pub brand_id: String,
     #[serde(default, deserialize_with = "lenient")]
     pub payment: Option<PaymentDetails>,
     #[serde(default, deserialize_with = "lenient")]

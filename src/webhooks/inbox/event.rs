@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::money::provider_objects::ObjectKind;
 use crate::provider::revio::Payment;
-use crate::provider::revio::objects::Figure;
+use crate::provider::revio::objects::{Figure, Flag};
 
 /// The longest known name has 51 characters.
 const EVENT_TYPE_CHARS_MAX: usize = 100;
@@ -22,8 +22,8 @@ pub struct Event {
     pub event_type: String,
     pub object: Option<EventObject>,
     pub reference: Option<Uuid>,
-    pub is_test: Option<bool>,
-    pub brand_id: Option<Uuid>,
+    pub is_test: Flag,
+    pub brand_id: String,
     pub company_id: Option<Uuid>,
     /// When the object last changed at Revio, in Unix seconds: of the times in a delivery, which are all signed with it, the only one that is
     /// the event's own. When the object was made says nothing of that.
@@ -81,8 +81,9 @@ impl Event {
                 .collect(),
             object: about,
             reference,
-            is_test: payload["is_test"].as_bool(),
-            brand_id: id(&payload, "brand_id"),
+            // What is odd is no reason to leave it: the object says it once more.
+            is_test: payload["is_test"].as_bool().map_or(Flag::Unsaid, |is_test| Flag::from(Value::from(is_test))),
+            brand_id: id(&payload, "brand_id").map(|id| id.to_string()).unwrap_or_default(),
             company_id: id(&payload, "company_id"),
             changed_on: whole("updated_on"),
             is_payment,
@@ -125,7 +126,10 @@ mod tests {
             "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000001", "reference": "x"}}"#;
         let event = Event::parse(body).expect("an event");
         assert_eq!(event.object, Some(EventObject::Purchase(Uuid::from_u128(1))));
-        assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, Some(true)));
+        assert_eq!(
+            (event.event_type.as_str(), event.reference, &event.is_test),
+            ("payment.refunded", None, &Flag::Yes)
+        );
     }
 
     /// Only of a Payment: its purchase points to nothing that it is made of.

@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::event::Event;
 use super::{Endpoint, State, Verdict};
 use crate::identity::rotation::{KeyUse, encrypted};
+use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
-use crate::platform::{clock::DateTime, database::Db};
 
 /// One call, as it is stored.
 #[derive(Clone)]
@@ -312,15 +312,21 @@ pub struct LogRow {
     note: Option<String>,
     /// How often the same bytes came again. The first few of these are calls of their own, without a body.
     repeats: i64,
+    /// What the call held, encrypted: only where one call is read.
+    #[serde(skip)]
+    content: Option<Vec<u8>>,
+    #[serde(skip)]
+    key_id: Option<String>,
 }
 
-/// The columns of a [`LogRow`], once.
+/// The columns of a [`LogRow`], once; what calls held as the caller says.
 macro_rules! log_rows {
-    ($after:tt $(, $argument:expr)* $(,)?) => {
+    ($content:tt, $after:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             LogRow,
             r#"select id, endpoint as "endpoint: Endpoint", received_at, source_address, verdict as "verdict: Verdict", event_type,
-                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at, note, repeats "#
+                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at, note, repeats, "#
+                + $content
                 + $after
             $(, $argument)*
         )
@@ -329,6 +335,7 @@ macro_rules! log_rows {
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::Result<Vec<LogRow>> {
     log_rows!(
+        "null::bytea as content, null::text as key_id ",
         "from webhook_logs
           where ($1::text is null or state = $1) and ($2::text is null or verdict = $2)
             and ($3::text is null or event_type = $3) and ($4::uuid is null or object_id = $4)
@@ -345,10 +352,12 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::R
     .await
 }
 
-pub(super) async fn find(db: &Db, id: Uuid) -> sqlx::Result<Option<(LogRow, Option<Encrypted>)>> {
-    let Some(row) = log_rows!("from webhook_logs where id = $1", id).fetch_optional(db).await? else { return Ok(None) };
-    let kept = sqlx::query!("select content, key_id from webhook_logs where id = $1", id).fetch_one(db).await?;
-    Ok(Some((row, kept.content.zip(kept.key_id).map(|(bytes, key_id)| Encrypted { key_id, bytes }))))
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<(LogRow, Option<Encrypted>)>> {
+    let found = log_rows!("content, key_id ", "from webhook_logs where id = $1", id).fetch_optional(db).await?;
+    Ok(found.map(|mut row| {
+        let kept = row.content.take().zip(row.key_id.take());
+        (row, kept.map(|(bytes, key_id)| Encrypted { key_id, bytes }))
+    }))
 }
 
 /// Deliveries about these objects, the oldest first.
@@ -356,8 +365,8 @@ pub(super) async fn about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result
     sqlx::query_scalar!("select id from webhook_logs where object_id = any($1) order by id", ids).fetch_all(db).await
 }
 
-/// What still waits for a step, or for a person, keeps what it needs for it.
-pub(super) async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
+/// Takes out what all deliveries about these objects held. What still waits for a step, or for a person, keeps what it needs for it.
+pub async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
     let query = sqlx::query!(
         "update webhook_logs set content = null, key_id = null
           where object_id = any($1) and content is not null and state not in ('pending', 'dead')",

@@ -1,6 +1,5 @@
 //! What is told: the kinds of events and the message of each, in the shapes that the API answers. Of a customer only the id is in one.
 
-use aws_lc_rs::digest;
 use ledger::Currency;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +8,7 @@ use uuid::{Builder, Uuid};
 use crate::money::transactions::routes::{FailureView, TransactionView};
 use crate::money::transactions::{Metadata, State, Transaction, shown_state};
 use crate::platform::clock::DateTime;
+use crate::platform::digest::sha256;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -126,10 +126,9 @@ impl Event {
 }
 
 fn event_id(at: DateTime, source: Uuid, ordinal: i32) -> Uuid {
-    let hash = digest::digest(&digest::SHA256, &[source.as_bytes().as_slice(), &ordinal.to_be_bytes()].concat());
-    let mut random = [0; 10];
-    random.copy_from_slice(&hash.as_ref()[..10]);
-    Builder::from_unix_timestamp_millis(u64::try_from(at.timestamp_millis()).unwrap_or(0), &random).into_uuid()
+    let hash = sha256(&[source.as_bytes().as_slice(), &ordinal.to_be_bytes()].concat());
+    let random = hash.first_chunk().expect("SHA-256 has 32 bytes");
+    Builder::from_unix_timestamp_millis(u64::try_from(at.timestamp_millis()).unwrap_or(0), random).into_uuid()
 }
 
 /// The row as it was when it came into a state: what came later is not told yet. Field by field, and not as the API tells the row: whoever

@@ -164,9 +164,11 @@ pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: Da
     query.execute(db).await.map(drop)
 }
 
-/// What was told, or is to be, of a customer, with the deliveries; their endpoints first (`deliveries::lock_endpoint`). Whom something is
-/// about that a process of the release before made, while this one came in, stands in its body alone.
-pub(super) async fn delete_events_about(db: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
+/// Forgets what was told of a customer, or is to be, of transactions and of all else, for an erasure. What comes after it (that the person is
+/// erased, a move of the last minutes once more) has nothing in it that must go. With the deliveries; their endpoints first
+/// (`deliveries::lock_endpoint`). Whom something is about that a process of the release before made, while this one came in, stands in its body
+/// alone.
+pub async fn forget_about(db: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from outgoing_endpoints order by id for no key update").execute(&mut *db).await?;
     let query = sqlx::query!(
         "delete from outgoing_events

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 use chrono::TimeDelta;
+use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Override, Pay};
@@ -387,6 +388,14 @@ async fn a_journal_of_a_fee_stops_nothing_of_its_row(db: PgPool) {
     t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(300)).expect("refundable");
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (3_700, 0, 3_700));
+    // And Revio names it at last: it is booked.
+    t.sim.set_override(Override::of(t.purchase_of(deposit.id()), "/payment/fee_amount", json!(300)));
+    t.advance(TimeDelta::days(1));
+    t.drive().await;
+    assert_eq!(
+        (t.held_reason(deposit.id()).await, t.system_balance(AccountCode::ProviderFees).await.posted()),
+        (None, 300)
+    );
 }
 
 #[sqlx::test]

@@ -5,7 +5,8 @@ use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Amount, Currency, JournalStanding, Leg, Transfer, TransferCode, TransferId};
 use octoco::app::LedgerCopy;
 use octoco::books::projector;
-use octoco::money::{safe_mode, transactions};
+use octoco::money::safe_mode::{self, Older};
+use octoco::money::transactions;
 use octoco::platform::error::Error;
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
@@ -411,4 +412,30 @@ async fn what_was_set_aside_after_the_snapshot_is_not_given_out_of_other_peoples
     let expected = (&json!("rejected"), &json!("item_cleared"));
     assert_eq!((&refused.body["state"], &refused.body["failure_reason"]), expected, "{}", refused.body);
     assert_eq!((t.balance(&customer).await.0, in_suspense().await), (500, 3 * CAME - 500));
+}
+
+/// We died before the call was noted and made, or the ledger has forgotten that it was: that one may still pay.
+#[sqlx::test]
+async fn a_payout_whose_execution_an_older_ledger_may_have_forgotten_is_not_replaced(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let (admin, customer) = (t.staff(Role::Admin).await, t.customer_with(10_000).await);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    next.at("batch.begun");
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "submitting");
+    // Both were put back: whichever is found first.
+    for older in [Older::PostgreSql(t.app.clock.now()), Older::Ledger] {
+        safe_mode::enter(&t.app, &t.app.db, older, "put back").await.expect("entered");
+    }
+    look(&t).await;
+    // Its window closes meanwhile.
+    wait(&t, 20).await;
+    leave(&t, &admin).await;
+    wait(&t, 2).await;
+    let reason = t.held_reason(withdrawal).await.expect("held");
+    assert!(reason.contains("Revio may still pay"), "{reason}");
+    assert_eq!(t.sim.payouts_by_reference(&withdrawal.to_string()).len(), 1);
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+    t.finish_with_held().await;
 }

@@ -132,45 +132,42 @@ pub(super) async fn other_fees(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx:
     lines.fetch_all(db).await
 }
 
+/// Lines of completed rows that say something else, where no money that was set aside says the same.
+macro_rules! other_sums {
+    ($differs:literal, $set_aside:literal, $kind:literal, $days:expr) => {
+        sqlx::query_as!(
+            OtherSum,
+            r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, t.currency as "currency!",
+                      t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
+                      ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
+                 from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
+                where "# + $differs + r#" and t.state = 'completed'
+                  and not exists (select from provider_objects p where p.id = l.provider_id and "# + $set_aside + r#")
+                  and l.id in (select * from lines_looked_at('"# + $kind + r#"', $2, $3))
+                  and not is_superseded(l)
+                order by t.id, l.id limit $4"#,
+            $days.zone,
+            $days.from,
+            $days.since,
+            FOUND_MAX
+        )
+    };
+}
+
 /// Of money that was set aside the row says what was asked for, and the object what came.
 pub(super) async fn other_amounts(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<OtherSum>> {
-    let lines = sqlx::query_as!(
-        OtherSum,
-        r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, l.currency as "currency!",
-                  t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
-             from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
-            where abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency and t.state = 'completed'
-              and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
-              and l.id in (select * from lines_looked_at('{amount_provider}', $2, $3))
-              and not is_superseded(l)
-            order by t.id, l.id limit $4"#,
-        days.zone,
-        days.from,
-        days.since,
-        FOUND_MAX
+    let lines = other_sums!(
+        "abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency",
+        "p.amount_minor = abs(l.amount_minor)",
+        "{amount_provider}",
+        days
     );
     lines.fetch_all(db).await
 }
 
 /// In another currency sums say nothing. What came so and was set aside is the object's, as above.
 pub(super) async fn other_currencies(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<OtherSum>> {
-    let lines = sqlx::query_as!(
-        OtherSum,
-        r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, t.currency as "currency!",
-                  t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
-             from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
-            where l.currency <> t.currency and t.state = 'completed'
-              and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
-              and l.id in (select * from lines_looked_at('{currency_provider}', $2, $3))
-              and not is_superseded(l)
-            order by t.id, l.id limit $4"#,
-        days.zone,
-        days.from,
-        days.since,
-        FOUND_MAX
-    );
+    let lines = other_sums!("l.currency <> t.currency", "upper(p.currency) = l.currency", "{currency_provider}", days);
     lines.fetch_all(db).await
 }
 

@@ -175,7 +175,7 @@ impl<'a> Sums<'a> {
             return Some(format!("refunded{}, and Revio does not say how much", times(refunds)));
         }
         // Where it has no total.
-        if !was_charged_back && purchase.refunded(self.paid).is_none() && refunds > self.refund_entries {
+        if purchase.refunded(self.paid).is_none() && refunds > self.refund_entries {
             return Some(format!("refunded {refunds} times by its history, and Revio does not say how much"));
         }
         match &purchase.status {

@@ -3,6 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::ALSO;
 use crate::money::transactions::store::{Row, rows};
 use crate::money::transactions::{Hold, Kind, Transaction};
 use crate::platform::clock::DateTime;
@@ -57,7 +58,7 @@ pub(super) async fn end_hold(
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "update transactions
-            set dismissed_reason = case when $3::timestamptz is null then right(concat_ws(' | ', dismissed_reason, held_reason), $5)
+            set dismissed_reason = case when $3::timestamptz is null then right(concat_ws($6::text, dismissed_reason, held_reason), $5)
                                         else dismissed_reason end,
                 held_code = null, held_reason = null, held_at = null, due_at = $3, attempts = 0, version = version + 1,
                 noted_at = $4
@@ -68,7 +69,8 @@ pub(super) async fn end_hold(
         held.version,
         due_at,
         now,
-        DISMISSED_CHARS_MAX
+        DISMISSED_CHARS_MAX,
+        ALSO
     )
     .fetch_optional(db)
     .await
