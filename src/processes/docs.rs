@@ -22,8 +22,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// They change only with the binary.
 const CACHE: &str = "public, max-age=3600";
 
-/// The OpenAPI document, written once. Its tag comes from its bytes, so it is the same in every process of a release.
-pub fn document(document: &Value) -> Download {
+/// The OpenAPI document, written once, with the path at which the world finds what it tells of. Its tag comes from its bytes, so it is the same in
+/// every process of a release.
+pub fn document(mut document: Value, public_path: &str) -> Download {
+    document["servers"][0]["url"] = format!("{public_path}/").into();
+    if let Value::String(text) = &mut document["info"]["description"] {
+        *text = text.replace("](/docs/", &format!("]({public_path}/docs/"));
+    }
     Download::new("application/json", document.to_string().into_bytes()).cached("no-cache")
 }
 

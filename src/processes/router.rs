@@ -83,7 +83,7 @@ pub fn openapi() -> Value {
 }
 
 pub fn router(app: App) -> Router {
-    layered(routes(), app, REQUEST_DEADLINE)
+    layered(routes(app.config.public_path()), app, REQUEST_DEADLINE)
 }
 
 /// What a process answers to its operators, on a port that the world does not reach.
@@ -91,9 +91,10 @@ pub fn for_operators(app: App) -> Router {
     layered(health::routes::for_operators(), app, REQUEST_DEADLINE)
 }
 
-pub fn routes() -> Router<App> {
+/// `public_path`: where the world finds them.
+pub fn routes(public_path: &str) -> Router<App> {
     let (routes, document) = documented();
-    let document = docs::document(&openapi::complete(&document, outgoing::described()));
+    let document = docs::document(openapi::complete(&document, outgoing::described()), public_path);
     routes
         .route("/openapi.json", get(async move |asked: Asked| document.answer(&asked)))
         .route("/docs", get(docs::page))

@@ -100,7 +100,7 @@ async fn with_failing_routes(app: &App, deadline: Duration) -> String {
         .route("/planted/panic", get(async || -> &'static str { panic!("planted") }))
         .route("/planted/hangs", get(async || std::future::pending::<&'static str>().await))
         .route("/planted/own", get(async || ([("content-security-policy", "default-src 'self'")], "mine")));
-    let router = router::layered(router::routes().merge(routes), app.clone(), deadline);
+    let router = router::layered(router::routes("").merge(routes), app.clone(), deadline);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     serve(listener, Server::new(app.clone(), CancellationToken::new()).with(router, ConnectionTimeouts::default()));

@@ -39,7 +39,7 @@ struct Planted {
 impl Planted {
     /// A second server of the same app with routes of the test's own beside ours.
     async fn new(app: &App, routes: Router<App>, deadline: Duration, timeouts: ConnectionTimeouts) -> Self {
-        let router = router::layered(router::routes().merge(routes), app.clone(), deadline);
+        let router = router::layered(router::routes("").merge(routes), app.clone(), deadline);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let address = listener.local_addr().expect("bound").to_string();
         let stop = CancellationToken::new();

@@ -40,6 +40,9 @@ async fn behind_a_path_of_the_pages_host_cookies_and_links_go_there(db: PgPool) 
     let page = t.get(&customer, "/v1/transactions?limit=1").await;
     let links = page.headers["link"].to_str().expect("text");
     assert!(links.contains("</api/v1/transactions?") && !links.contains("</v1/"), "{links}");
+    let document = t.get(&customer, "/openapi.json").await.body;
+    assert_eq!(document["servers"][0]["url"], "/api/");
+    assert!(document["info"]["description"].as_str().is_some_and(|text| text.contains("(/api/docs/versioning)")));
 }
 
 #[sqlx::test]

@@ -425,11 +425,11 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
     let is_noted = withdrawal.provider.id.is_some_and(|id| standing.payouts.contains(&id));
     let is_refused = current.is_some_and(Known::is_refused);
-    // A call of which the answer was lost may still have its effect, however late. What is not noted was not called, unless the ledger has
-    // forgotten that it was.
+    // A call of which the answer was lost may still have its effect, however late. The own one that is not noted was not called, unless the
+    // ledger has forgotten that it was.
     let unanswered: Vec<&Known> = registered.iter().filter(|payout| payout.executions > payout.refusals).collect();
     let forgets = !unanswered.is_empty() && safe_mode::ledger_was_older(app, withdrawal.created_at).await?;
-    if unanswered.iter().any(|payout| forgets || standing.payouts.contains(&payout.id))
+    if unanswered.iter().any(|payout| forgets || Some(payout.id) != withdrawal.provider.id)
         || (is_noted && !is_refused)
         || standing.payouts.len() >= PAYOUTS_MAX
         || (registered.len() >= REGISTERED_MAX && withdrawal.attempts > 0)
