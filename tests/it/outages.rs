@@ -53,8 +53,9 @@ async fn whatever_keeps_revio_away_for_hours_holds_nothing_and_needs_nobody(db: 
             (t.state(withdrawal.id()).await.as_str(), t.state(deposit.id()).await.as_str()),
             ("reserved", "awaiting_payment")
         );
+        // A pause has just begun. One call is the first after it; what waits for its answer is tried a little later.
+        t.drive().await;
         t.sim.clear_faults();
-        // One call is the first after the pause; what waits for its answer is tried a little later.
         for _ in 0..6 {
             t.advance(TimeDelta::seconds(10));
             t.drive().await;

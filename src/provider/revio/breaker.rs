@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn however_long_it_lasts_it_is_tried_again_within_half_a_minute() {
+        let breaker = open();
+        for secs in (40..4_000).step_by(40) {
+            for object in 0..3 {
+                assert_eq!(breaker.begin(of(object), at(secs)), None, "a probe at {secs}");
+                breaker.failed(of(object), at(secs));
+            }
+            assert!(breaker.paused(of(9), at(secs)).is_some_and(|wait| wait <= TimeDelta::seconds(30)), "{secs}");
+        }
+    }
+
+    #[test]
     fn what_fails_of_one_object_or_two_holds_up_nobody_else() {
         let breaker = Breaker::default();
         for call in 0..1_000 {
