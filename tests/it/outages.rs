@@ -53,7 +53,7 @@ async fn whatever_keeps_revio_away_for_hours_holds_nothing_and_needs_nobody(db: 
             (t.state(withdrawal.id()).await.as_str(), t.state(deposit.id()).await.as_str()),
             ("reserved", "awaiting_payment")
         );
-        // A pause has just begun. One call is the first after it; what waits for its answer is tried a little later.
+        // Tried in vain this very moment.
         t.drive().await;
         t.sim.clear_faults();
         for _ in 0..6 {
