@@ -1,4 +1,4 @@
-//! An account's balance: its four sides and what they mean on the account's normal side. Returned by `client`.
+//! An account's balance: its four sides and what they mean on the account's normal side. Returned by `read`.
 
 use crate::chart::{AccountCode, Side};
 use crate::error::LedgerError;

@@ -1,4 +1,5 @@
-//! Every TigerBeetle result code and what the caller must do about it: the only place that knows them. Called by `client`.
+//! Every TigerBeetle result code and what the caller must do about it: the only place that knows them. Called by `client`,
+//! `calls` and `velocity_limit`.
 //! Source: `src/tigerbeetle.zig` (CreateAccountResult, CreateTransferResult) and docs/reference/requests of release 0.16.78.
 
 use tigerbeetle_unofficial as tb;

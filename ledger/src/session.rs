@@ -1,5 +1,5 @@
 //! The session with the cluster, shared by every call of the process: bounds each call in time and in number, and replaces the
-//! session when the cluster has ended it. Used by `client` only.
+//! session when the cluster has ended it. `client` opens and closes it, `calls` sends through it.
 //!
 //! Three facts of tb_client 0.16.78 and its Rust wrapper shape this file:
 //! 1. It never gives up. So each request runs in a task of its own that keeps its permit until the answer is really there,

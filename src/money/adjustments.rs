@@ -8,9 +8,9 @@
 //!     awaiting_approval --> cancelled: decline
 //!     awaiting_approval --> expired: expire (nobody decided in 7 days)
 //!     awaiting_approval --> completed: the ledger has booked it (PostgreSQL was put back to an earlier moment)
-//!     initiated --> completed: book (the ledger moved it)
-//!     initiated --> rejected: the ledger refused, the wallet does not hold it or is closed
-//!     initiated --> cancelled: who proposed it may not any more
+//!     initiated --> completed: carry_out (the ledger moved it)
+//!     initiated --> rejected: carry_out (the ledger refused, the wallet does not hold it or is closed; or its item in suspense is cleared)
+//!     initiated --> cancelled: who proposed it may not any more, or a person closed it (`manual_review`)
 //! ```
 //!
 //! One checker is enough, or two above `ADJUSTMENT_THRESHOLDS`, which look at what of the customer is corrected within 24 hours. Maker and

@@ -1,5 +1,6 @@
 //! Four eyes: who decided about a row that waits for it, about exactly what, and whether that is enough. `withdrawals` (above a
-//! threshold), `adjustments` and `journals` say what is decided about and what follows.
+//! threshold), `adjustments`, `journals` and `manual_review` (a release) say what is decided about and what follows. `requests`,
+//! `restrictions`, `finance` and `books` keep rows of their own, and ask here who may.
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
 //! destination is worth nothing. It counts once, for 24 hours, and only while its giver may approve: has the role, for a day already, and

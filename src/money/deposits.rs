@@ -13,11 +13,13 @@
 //!     initiated --> initiated: called off by its customer (the row says so before Revio is asked)
 //!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
 //!     awaiting_payment --> expired: nobody paid in time
-//!     awaiting_payment --> awaiting_payment: called off by its customer
+//!     awaiting_payment --> awaiting_payment: called off by its customer, or await_payment (its link is told only now)
 //!     awaiting_payment --> cancelled: cancelled at Revio
 //!     awaiting_payment --> failed: closed by a person, who decided what becomes of what came
 //!     completed --> completed: follow (given back: rows of their own, see reversals)
-//!     failed --> failed: closed by a person, and called off at Revio
+//!     completed --> completed: await_payment (the row learns of its purchase)
+//!     failed --> failed: await_payment
+//!     cancelled --> cancelled: await_payment
 //!     failed --> completed: credit (closed by a person, and paid after all)
 //!     expired --> completed: credit (a late payment is money all the same)
 //!     cancelled --> completed: credit

@@ -5,14 +5,15 @@
 //! stateDiagram-v2
 //!     [*] --> awaiting_approval: propose (row written, nothing moves)
 //!     awaiting_approval --> initiated: approve (never by its maker)
-//!     awaiting_approval --> cancelled: decline
+//!     awaiting_approval --> cancelled: decline, or a person closed it
 //!     awaiting_approval --> expired: expire (nobody decided in 7 days)
 //!     initiated --> completed: book (the ledger moved it)
 //!     initiated --> in_transit: book (a settlement, a float top-up, the ledger holds it)
-//!     initiated --> rejected: the ledger refused, or what is left would not cover what is owed
+//!     initiated --> rejected: the ledger refused, or what is left would not cover what is owed, or it is booked already, or its item is cleared
 //!     initiated --> cancelled: who proposed it may not any more, or a person closed it
-//!     in_transit --> completed: arrived (posted)
-//!     in_transit --> returned: returned (voided)
+//!     in_transit --> in_transit: land (what is said of it, before the ledger is told)
+//!     in_transit --> completed: booking::land (it has arrived, posted)
+//!     in_transit --> returned: booking::land (it came back, voided)
 //!     in_transit --> cancelled: a person closed it, for the ledger has lost what it held (TigerBeetle was put back to an earlier moment)
 //! ```
 //!

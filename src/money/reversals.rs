@@ -3,10 +3,13 @@
 //!
 //! ```mermaid
 //! stateDiagram-v2
-//!     [*] --> initiated: follow (deposits; the money has moved at Revio already)
-//!     initiated --> completed: take or give back (booked)
-//!     initiated --> failed: the same, and Revio has said meanwhile that it failed
-//!     completed --> failed: undo, take_again (Revio says that it failed after all; the row says so before the ledger does)
+//!     [*] --> initiated: transactions::reverse (deposits::given_back; the money has moved at Revio already)
+//!     initiated --> initiated: mark_undone (given_back: it failed after all; it is booked before it is undone)
+//!     initiated --> completed: take, credit, move_in_suspense (booked)
+//!     initiated --> failed: the same of one that is marked, or leave_suspense
+//!     initiated --> failed: closed by a person
+//!     completed --> failed: mark_undone (the row says so before the ledger does)
+//!     failed --> failed: undo, take_again
 //! ```
 //!
 //! A wallet never goes below zero: what it cannot cover now, the customer owes (`customer_receivable`), and the next deposit

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Called by `deposits` and `reversals` for what fits no wallet, by `journals` for both, by `adjustments` and `reversals` for what leaves,
-//! and by `inbox` (through `deposits`) for payments of which no row is known.
+//! and by `inbox` (through `deposits`) for payments of which no row is known. `manual_review` and reconciliation look here, and the projector
+//! has what the ledger knows of an item remembered ([`remember_some`]).
 
 pub mod routes;
 mod store;

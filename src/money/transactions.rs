@@ -4,11 +4,13 @@
 //! The row is the job: `due_at` is queue, schedule, lease and retry in one column (`platform::queue`).
 //!
 //! ```text
-//! insert_once, insert_deposit ─> due in one lease, the handler runs the first step ─┐
+//! insert_once, insert_without_code,
+//! insert_deposit              ─> due in one lease, the handler runs the first step ─┐
 //! insert_child, insert_lost   ─> due now, for the worker ─┐                         │
 //! claim_due <─────────────────────────────────────────────┘                         │
 //!   └─> due in one lease, the worker runs a step ───────────────────────────────────┴─> advance  next state, due as the state wants
 //!                                                                                       defer    nothing new, look again later
+//!                                                                                       rest     nothing is left to do; nothing is due
 //!                                                                                       failed   again later, or on hold after the last try
 //!                                                                                       hold     a person must look; nothing is due
 //! ```

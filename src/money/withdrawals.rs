@@ -28,6 +28,7 @@
 //!     reserved --> cancelled: release_unless_paid
 //!     awaiting_approval --> cancelled: release_unless_paid
 //!     %% Closed by two people (see `manual_review`).
+//!     reserved --> reserved: closed
 //!     awaiting_approval --> reserved: closed
 //!     submitting --> reserved: closed
 //!     submitted --> reserved: closed
@@ -50,6 +51,10 @@
 //!     %% Revio changes its word (see `late_outcomes`).
 //!     failed --> completed: book_late (Revio paid after all), end_late (and changed its word again)
 //!     cancelled --> completed: book_late, end_late
+//!     %% TigerBeetle was put back to an earlier moment: the row says what the ledger has of its end (see `late_outcomes::lost_ends`).
+//!     completed --> completed: note
+//!     failed --> failed: note
+//!     cancelled --> cancelled: note
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls (`payouts`): registering one is harmless, executing it is what moves

@@ -1,5 +1,5 @@
-//! What a call that decides must say. The calls themselves are in `withdrawals/approval/routes.rs`, `adjustments/routes.rs` and
-//! `journals/routes.rs`.
+//! What a call that decides must say. The calls themselves are in `withdrawals/approval/routes.rs`, `adjustments/routes.rs`,
+//! `journals/routes.rs` and `requests/routes.rs`.
 
 use uuid::Uuid;
 
