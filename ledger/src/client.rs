@@ -172,8 +172,7 @@ impl Ledger {
     async fn moved(&self, t: Transfer) -> Result<Amount, LedgerError> {
         let recorded = self.lookup(&[t.id]).await?;
         let recorded = recorded.first().ok_or(RECORDED_IN_PART)?;
-        let amount =
-            Amount::new(recorded.amount_minor, recorded.currency).map_err(|_| Contradiction("amount_too_large"))?;
+        let amount = recorded.amount()?;
         let same = recorded.is(&Transfer { amount, ..t }) && amount.minor() <= t.amount.minor();
         if same { Ok(amount) } else { Err(RECORDED_IN_PART) }
     }

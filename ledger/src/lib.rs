@@ -44,7 +44,7 @@ mod suspense_items;
 mod transfer;
 mod velocity_limit;
 
-pub use amount::{Amount, AmountError, Currency, UnknownCurrency};
+pub use amount::{Amount, AmountError, Currency};
 pub use audit_notes::AuditNote;
 pub use balance::{Balance, RecordedAccount};
 pub use calls::Observed;

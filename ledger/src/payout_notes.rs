@@ -53,24 +53,21 @@ impl Ledger {
         Ok(WithdrawalStanding { reservation, payouts })
     }
 
-    /// Notes that the row is about to be paid by this payout, at the next free leg, and says when by the cluster's clock (nanoseconds
-    /// since 1970). A repeat for the same payout and place is Ok. [`LedgerError::Contradiction`] when another payout has the place.
+    /// Notes that the row is about to be paid by this payout, at the next free leg. A repeat for the same payout and place is Ok.
+    /// [`LedgerError::Contradiction`] when another payout has the place.
     pub async fn note_payout(
         &self,
         row: Uuid,
         currency: Currency,
         payout: Uuid,
         is_replacement: bool,
-    ) -> Result<u64, LedgerError> {
+    ) -> Result<(), LedgerError> {
         let [debit, credit] =
             [AccountCode::LimitSource, AccountCode::PayoutNotes].map(|code| self.system(code, currency));
         self.open_once(&[debit, credit]).await?;
         let id = TransferId::of(row, NOTES[usize::from(is_replacement)]);
         let (amount, code) = (Amount::zero(currency), TransferCode::PayoutNote);
         let note = Transfer { reference: payout, ..Transfer::new(id, debit, credit, amount, code) };
-        self.create_one(self.event(&note, Flags::empty()), Call::Other).await?;
-        let recorded = self.lookup_raw(&[id]).await?;
-        let recorded = recorded.first().ok_or(LedgerError::Contradiction("a_transfer_that_was_answered_is_gone"))?;
-        Ok(recorded.as_raw().timestamp)
+        self.create_one(self.event(&note, Flags::empty()), Call::Other).await
     }
 }

@@ -190,9 +190,9 @@ impl Ledger {
     ) -> Result<Vec<RecordedAccount>, LedgerError> {
         let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
         let filter = filter.with_code(code.code());
-        let rows = self
-            .connection
-            .request(move |session| async move { session.client().query_accounts(Box::new(filter)).await });
+        let rows = self.request("query_accounts", move |session| async move {
+            session.client().query_accounts(Box::new(filter)).await
+        });
         rows.await?.iter().map(recorded_account).collect()
     }
 

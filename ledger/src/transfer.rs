@@ -83,6 +83,10 @@ pub enum RecordedKind {
 }
 
 impl Recorded {
+    pub fn amount(&self) -> Result<Amount, LedgerError> {
+        Amount::new(self.amount_minor, self.currency).map_err(|_| LedgerError::Contradiction("amount_too_large"))
+    }
+
     /// Whether this is what `t` asked for, reserved.
     pub(crate) fn is_reservation_of(&self, t: &Transfer) -> bool {
         self.kind == RecordedKind::Pending && Self { kind: RecordedKind::Posted, ..*self }.is(t)

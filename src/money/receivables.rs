@@ -50,7 +50,7 @@ pub async fn collect(app: &App, row: &Transaction, legs: CollectLegs, code: Tran
 /// All of it or nothing. What an earlier release has taken is as it was: it took what the wallet held.
 async fn take(app: &App, taken: Transfer) -> Result<Amount> {
     if let Some(before) = app.ledger.lookup(&[taken.id]).await?.first() {
-        return Amount::new(before.amount_minor, before.currency).map_err(Error::internal);
+        return Ok(before.amount()?);
     }
     match app.ledger.transfer(taken).await {
         Ok(()) => Ok(taken.amount),
@@ -65,7 +65,7 @@ async fn take(app: &App, taken: Transfer) -> Result<Amount> {
 async fn owe(app: &App, owed: Transfer, repaid: Transfer) -> Result<Amount> {
     let recorded = app.ledger.lookup(&[owed.id, repaid.id]).await?;
     if let Some(before) = recorded.iter().find(|recorded| recorded.id == repaid.id) {
-        return Amount::new(before.amount_minor, before.currency).map_err(Error::internal);
+        return Ok(before.amount()?);
     }
     let nothing = Amount::zero(owed.amount.currency());
     if !recorded.is_empty() {

@@ -15,9 +15,7 @@ fn a_currency_is_three_capitals_of_iso_4217_with_minor_units() {
     assert_eq!((currency("JPY").exponent(), currency("KWD").exponent()), (0, 3));
     for wrong in ["zar", "ZA", "ZARR", "", "ZAQ", "XXX", "XAU", "710", " ZAR"] {
         assert_eq!(Currency::parse(wrong), None, "{wrong:?}");
-        assert!(wrong.parse::<Currency>().is_err());
     }
-    assert_eq!("ZAR".parse::<Currency>(), Ok(ZAR));
     assert_eq!(ZAR.to_string(), "ZAR");
 }
 
@@ -35,9 +33,7 @@ fn an_amount_is_zero_to_the_largest_exact_json_integer() {
 #[test]
 fn currencies_do_not_mix() {
     let yen = Amount::new(5, currency("JPY")).unwrap();
-    assert_eq!(zar(5).checked_add(yen), Err(AmountError::CurrencyMismatch));
     assert_eq!(zar(5).checked_sub(yen), Err(AmountError::CurrencyMismatch));
-    assert_eq!(zar(5).min(yen), Err(AmountError::CurrencyMismatch));
 }
 
 #[test]
@@ -57,12 +53,9 @@ fn an_amount_is_shown_with_the_currencys_decimal_places() {
 
 proptest! {
     #[test]
-    fn sums_and_differences_are_exact_or_refused(a in 0..=Amount::MINOR_MAX, b in 0..=Amount::MINOR_MAX) {
+    fn differences_are_exact_or_refused(a in 0..=Amount::MINOR_MAX, b in 0..=Amount::MINOR_MAX) {
         let (x, y) = (zar(a), zar(b));
-        let sum = if a + b <= Amount::MINOR_MAX { Ok(zar(a + b)) } else { Err(AmountError::Overflow) };
-        prop_assert_eq!(x.checked_add(y), sum);
         let difference = if a >= b { Ok(zar(a - b)) } else { Err(AmountError::Negative) };
         prop_assert_eq!(x.checked_sub(y), difference);
-        prop_assert_eq!(x.min(y), Ok(zar(a.min(b))));
     }
 }

@@ -32,8 +32,8 @@ pub(super) async fn booked_for(app: &App, deposit: &Transaction, purchase: &Purc
         return Ok((deposit.state == State::Completed).then_some(Booked::ForThisRow));
     };
     // Of another sum it was booked by another purchase, or Revio says something else of this one by now: once the row knows its own, this tells.
-    let came = evidence::money(app, purchase).ok().map(|(_, came)| (came.minor(), came.currency()));
-    if came.is_some_and(|came| came != (own.amount_minor, own.currency)) {
+    let came = evidence::money(app, purchase).ok().map(|(_, came)| came);
+    if came.is_some_and(|came| own.amount() != Ok(came)) {
         return Err(Error::Unusable(
             "the ledger has booked another sum of a row that has forgotten its purchase".into(),
         ));
