@@ -32,6 +32,7 @@ use crate::platform::text_enum::text_enum;
 use events::{Event, EventType, TestEventData};
 
 pub use described::{Described, described};
+use store::Delivery;
 pub use store::{Endpoint, OutgoingSecrets, forget_about};
 
 /// Each costs a delivery for each event.
@@ -215,8 +216,9 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Re
     let source = (app.clock.row_id(), 0);
     let event = Event::new(EventType::WebhookTest, source, None, now, TestEventData { endpoint_id: id })?;
     let mut tx = app.db.begin().await?;
-    store::insert_event(&mut *tx, &event, now).await?;
-    deliveries::insert(app, &mut tx, delivery, (event.id, id)).await?;
+    let owed = Delivery { id: delivery, event_id: event.id, endpoint_id: id };
+    store::insert_events(&mut *tx, &[event], now).await?;
+    store::insert_deliveries(&mut *tx, &[owed], now).await?;
     audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.tested", "webhook_endpoint", id)).await?;
     tx.commit().await?;
     Ok(())

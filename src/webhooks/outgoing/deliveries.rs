@@ -215,17 +215,10 @@ async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: Di
     Ok(())
 }
 
-/// Of what waits for an endpoint that is disabled, a batch: it may be millions, and the rest is buried by [`prune`], or before the endpoint
+/// Of what waits for an endpoint that is disabled, a batch: it may be millions, and the rest becomes dead letters by [`prune`], or before the endpoint
 /// is enabled again. True when there may be more. The endpoint's lock is held.
 pub(super) async fn dead_letter_some(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<bool> {
     Ok(is_full(store::dead_letter(tx, endpoint_id, app.clock.now(), DEAD_AT_ONCE).await?, DEAD_AT_ONCE))
-}
-
-/// All of it that is left, before the endpoint is enabled, in the SQL transaction that does so.
-pub(super) async fn dead_letter_rest(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<()> {
-    store::lock_endpoint(&mut *tx, endpoint_id).await?;
-    while dead_letter_some(app, tx, endpoint_id).await? {}
-    Ok(())
 }
 
 /// The same in an SQL transaction of its own.
@@ -237,7 +230,14 @@ pub(super) async fn dead_letter_batch(app: &App, endpoint_id: Uuid) -> Result<bo
     Ok(more)
 }
 
-/// Of all that was and is for an endpoint a batch; likewise.
+/// All of it that is left, before the endpoint is enabled, in the SQL transaction that does so.
+pub(super) async fn dead_letter_rest(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<()> {
+    store::lock_endpoint(&mut *tx, endpoint_id).await?;
+    while dead_letter_some(app, tx, endpoint_id).await? {}
+    Ok(())
+}
+
+/// Of all that was and is for an endpoint a batch, in an SQL transaction of its own.
 pub(super) async fn delete_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
     let mut tx = app.db.begin().await?;
     store::lock_endpoint(&mut *tx, endpoint_id).await?;
@@ -248,10 +248,6 @@ pub(super) async fn delete_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
 
 fn is_full(count: u64, limit: i64) -> bool {
     i64::try_from(count).is_ok_and(|count| count == limit)
-}
-
-pub(super) async fn insert(app: &App, tx: &mut PgConnection, id: Uuid, of: (Uuid, Uuid)) -> Result<()> {
-    Ok(store::insert(tx, id, of, app.clock.now()).await?)
 }
 
 pub(super) async fn is_there(app: &App, id: Uuid) -> Result<bool> {

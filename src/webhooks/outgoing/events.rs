@@ -1,6 +1,5 @@
 //! What is told: the kinds of events and the message of each, in the shapes that the API answers. Of a customer only the id is in one.
 
-use ledger::Currency;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::{Builder, Uuid};
@@ -164,13 +163,6 @@ pub(super) fn of_transaction(row: Transaction, state: State, at: DateTime) -> Tr
         completed_at: row.completed_at.filter(|_| is_now),
     };
     TransactionEventData { customer_id: row.user_id, transaction }
-}
-
-pub(super) fn of_balance(currency: Currency, credits: (i64, i64), debits: (i64, i64), sequence: i64) -> EventBalance {
-    let ((credits_posted, _), (debits_posted, pending)) = (credits, debits);
-    let posted = credits_posted.saturating_sub(debits_posted);
-    let available = posted.saturating_sub(pending);
-    EventBalance { currency: currency.code().to_owned(), posted, pending, available, sequence }
 }
 
 #[cfg(test)]

@@ -20,12 +20,13 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::deliveries;
-use super::events::{self, BalanceEventData, CustomerEventData, Event, EventType};
+use super::events::{self, BalanceEventData, CustomerEventData, Event, EventBalance, EventType};
+use super::store::{Delivery, insert_deliveries, insert_events};
 use crate::app::App;
 use crate::money::transactions::{State, Transaction};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-use store::{Delivery, Wanted};
+use store::Wanted;
 
 /// Steps commit well within.
 const OVERLAP: TimeDelta = TimeDelta::seconds(15);
@@ -185,7 +186,7 @@ impl Reading<'_> {
         if made.is_empty() {
             return Ok(());
         }
-        let new = store::insert_events(&mut *db, made, self.now).await?;
+        let new = insert_events(&mut *db, made, self.now).await?;
         let is_new = |event: &&Event| new.contains(&event.id);
         let mut deliveries = Vec::new();
         for event in made.iter().filter(is_new) {
@@ -196,7 +197,7 @@ impl Reading<'_> {
                 endpoint_id: endpoint.id,
             }));
         }
-        Ok(store::insert_deliveries(&mut *db, &deliveries, self.now).await?)
+        Ok(insert_deliveries(&mut *db, &deliveries, self.now).await?)
     }
 }
 
@@ -206,8 +207,9 @@ async fn moment(db: &mut PgConnection, source: &str) -> Result<DateTime> {
 }
 
 fn of_balance(currency: Currency, row: &store::Balance) -> Result<Event> {
-    let (credits, debits) = ((row.credits_posted, row.credits_pending), (row.debits_posted, row.debits_pending));
-    let balance = events::of_balance(currency, credits, debits, row.timestamp);
+    let (posted, pending) = (row.credits_posted.saturating_sub(row.debits_posted), row.debits_pending);
+    let (available, sequence) = (posted.saturating_sub(pending), row.timestamp);
+    let balance = EventBalance { currency: currency.code().to_owned(), posted, pending, available, sequence };
     let at = DateTime::from_timestamp_micros(row.timestamp / 1000).unwrap_or(DateTime::UNIX_EPOCH);
     let data = BalanceEventData { customer_id: row.customer_id, balance };
     Event::new(EventType::BalanceUpdated, (row.id, row.side), Some(row.customer_id), at, data)

@@ -1,4 +1,4 @@
-//! SQL of `outgoing_endpoints` and `outgoing_secrets`.
+//! SQL of `outgoing_endpoints` and `outgoing_secrets`, and of the events and deliveries that are made.
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor};
@@ -32,6 +32,12 @@ pub struct Endpoint {
     pub service_account_id: Option<Uuid>,
     pub created_at: DateTime,
     pub updated_at: DateTime,
+}
+
+pub(super) struct Delivery {
+    pub(super) id: Uuid,
+    pub(super) event_id: Uuid,
+    pub(super) endpoint_id: Uuid,
 }
 
 /// The columns of an [`Endpoint`], once.
@@ -148,17 +154,48 @@ pub(super) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bo
     Ok(deleted.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: DateTime) -> sqlx::Result<()> {
-    let query = sqlx::query!(
+/// The ids of those that were not there.
+#[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
+pub(super) async fn insert_events(db: impl PgExecutor<'_>, events: &[Event], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+    let kinds: Vec<String> = events.iter().map(|event| event.kind.name().to_owned()).collect();
+    let bodies: Vec<String> = events.iter().map(|event| event.body.clone()).collect();
+    let sources: Vec<Uuid> = events.iter().map(|event| event.source_id).collect();
+    let ordinals: Vec<i32> = events.iter().map(|event| event.ordinal).collect();
+    let customers: Vec<Option<Uuid>> = events.iter().map(|event| event.customer_id).collect();
+    let times: Vec<DateTime> = events.iter().map(|event| event.occurred_at).collect();
+    let query = sqlx::query_scalar!(
         "insert into outgoing_events (id, type, body, source_id, ordinal, customer_id, occurred_at, made_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
-        event.id,
-        event.kind.name(),
-        event.body,
-        event.source_id,
-        event.ordinal,
-        event.customer_id,
-        event.occurred_at,
+         select e.id, e.type, e.body, e.source_id, e.ordinal, e.customer_id, e.occurred_at, $8
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::timestamptz[])
+                e (id, type, body, source_id, ordinal, customer_id, occurred_at)
+         on conflict do nothing returning id",
+        &ids,
+        &kinds,
+        &bodies,
+        &sources,
+        &ordinals,
+        &customers as &[Option<Uuid>],
+        &times,
+        now
+    );
+    query.fetch_all(db).await
+}
+
+pub(super) async fn insert_deliveries(
+    db: impl PgExecutor<'_>,
+    deliveries: &[Delivery],
+    now: DateTime,
+) -> sqlx::Result<()> {
+    let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.id).collect();
+    let events: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.event_id).collect();
+    let endpoints: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.endpoint_id).collect();
+    let query = sqlx::query!(
+        "insert into outgoing_deliveries (id, event_id, endpoint_id, due_at, created_at)
+         select d.*, $4, $4 from unnest($1::uuid[], $2::uuid[], $3::uuid[]) d on conflict do nothing",
+        &ids,
+        &events,
+        &endpoints,
         now
     );
     query.execute(db).await.map(drop)

@@ -271,22 +271,6 @@ pub(super) async fn delete_of(db: impl PgExecutor<'_>, endpoint_id: Uuid, limit:
     Ok(deleted.execute(db).await?.rows_affected())
 }
 
-pub(super) async fn insert(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    (event_id, endpoint_id): (Uuid, Uuid),
-    now: DateTime,
-) -> sqlx::Result<()> {
-    let query = sqlx::query!(
-        "insert into outgoing_deliveries (id, event_id, endpoint_id, due_at, created_at) values ($1, $2, $3, $4, $4)",
-        id,
-        event_id,
-        endpoint_id,
-        now
-    );
-    query.execute(db).await.map(drop)
-}
-
 /// How many of them; none of an endpoint that is disabled.
 pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<u64> {
     let update = sqlx::query!(

@@ -1,9 +1,9 @@
-//! SQL of what events follow from, and of the events and deliveries that are made of it.
+//! SQL of what events follow from.
 
 use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::super::events::{Event, EventType};
+use super::super::events::EventType;
 use crate::money::transactions::{COLUMNS, Row};
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::{DateTime, first_id_at};
@@ -50,13 +50,6 @@ pub(super) struct Balance {
     pub(super) debits_posted: i64,
     pub(super) debits_pending: i64,
     pub(super) credits_posted: i64,
-    pub(super) credits_pending: i64,
-}
-
-pub(super) struct Delivery {
-    pub(super) id: Uuid,
-    pub(super) event_id: Uuid,
-    pub(super) endpoint_id: Uuid,
 }
 
 /// Until the end of the transaction; false when another process has it.
@@ -187,14 +180,12 @@ pub(super) async fn balances(
     let query = sqlx::query_as!(
         Balance,
         r#"select t.timestamp, t.id, s.side as "side!", a.user_id as "customer_id!", s.debits_posted as "debits_posted!",
-                  s.debits_pending as "debits_pending!", s.credits_posted as "credits_posted!",
-                  s.credits_pending as "credits_pending!"
+                  s.debits_pending as "debits_pending!", s.credits_posted as "credits_posted!"
              from ledger_transfers t
             cross join lateral (values
-                (0, t.debit_account_id, t.debit_debits_posted, t.debit_debits_pending, t.debit_credits_posted, t.debit_credits_pending),
-                (1, t.credit_account_id, t.credit_debits_posted, t.credit_debits_pending, t.credit_credits_posted,
-                    t.credit_credits_pending))
-                s (side, account, debits_posted, debits_pending, credits_posted, credits_pending)
+                (0, t.debit_account_id, t.debit_debits_posted, t.debit_debits_pending, t.debit_credits_posted),
+                (1, t.credit_account_id, t.credit_debits_posted, t.credit_debits_pending, t.credit_credits_posted))
+                s (side, account, debits_posted, debits_pending, credits_posted)
              join ledger_accounts a on a.id = s.account and a.code = 2000 and a.user_id is not null
             where t.currency = $1 and t.timestamp > $2 and t.timestamp <= $3
             order by t.timestamp, s.side limit $4"#,
@@ -204,51 +195,4 @@ pub(super) async fn balances(
         limit
     );
     query.fetch_all(db).await
-}
-
-/// The ids of those that were not there.
-#[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
-pub(super) async fn insert_events(db: impl PgExecutor<'_>, events: &[Event], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
-    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
-    let kinds: Vec<String> = events.iter().map(|event| event.kind.name().to_owned()).collect();
-    let bodies: Vec<String> = events.iter().map(|event| event.body.clone()).collect();
-    let sources: Vec<Uuid> = events.iter().map(|event| event.source_id).collect();
-    let ordinals: Vec<i32> = events.iter().map(|event| event.ordinal).collect();
-    let customers: Vec<Option<Uuid>> = events.iter().map(|event| event.customer_id).collect();
-    let times: Vec<DateTime> = events.iter().map(|event| event.occurred_at).collect();
-    let query = sqlx::query_scalar!(
-        "insert into outgoing_events (id, type, body, source_id, ordinal, customer_id, occurred_at, made_at)
-         select e.id, e.type, e.body, e.source_id, e.ordinal, e.customer_id, e.occurred_at, $8
-           from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::timestamptz[])
-                e (id, type, body, source_id, ordinal, customer_id, occurred_at)
-         on conflict do nothing returning id",
-        &ids,
-        &kinds,
-        &bodies,
-        &sources,
-        &ordinals,
-        &customers as &[Option<Uuid>],
-        &times,
-        now
-    );
-    query.fetch_all(db).await
-}
-
-pub(super) async fn insert_deliveries(
-    db: impl PgExecutor<'_>,
-    deliveries: &[Delivery],
-    now: DateTime,
-) -> sqlx::Result<()> {
-    let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.id).collect();
-    let events: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.event_id).collect();
-    let endpoints: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.endpoint_id).collect();
-    let query = sqlx::query!(
-        "insert into outgoing_deliveries (id, event_id, endpoint_id, due_at, created_at)
-         select d.*, $4, $4 from unnest($1::uuid[], $2::uuid[], $3::uuid[]) d on conflict do nothing",
-        &ids,
-        &events,
-        &endpoints,
-        now
-    );
-    query.execute(db).await.map(drop)
 }
