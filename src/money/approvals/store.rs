@@ -197,10 +197,8 @@ pub(super) async fn entitlement(
 }
 
 pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<()> {
-    sqlx::query!("update approvals set used_at = $2 where id = any($1) and used_at is null", ids, now)
-        .execute(db)
-        .await?;
-    Ok(())
+    let used = sqlx::query!("update approvals set used_at = $2 where id = any($1) and used_at is null", ids, now);
+    used.execute(db).await.map(drop)
 }
 
 /// The hash of what the row is approved for, and until when.

@@ -148,10 +148,8 @@ pub(super) async fn insert_once(
         now,
         new.imposed_by,
         new.protective,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
 /// On what there was before the call; how many that were.
@@ -217,25 +215,13 @@ pub(super) async fn confirm(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Res
 
 /// Those that are not lifted.
 pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
-    rows!(
-        "select ",
-        " from restrictions
-          where user_id = $1 and state <> 'lifted' order by id",
-        user_id
-    )
-    .fetch_all(db)
-    .await
+    rows!("select ", " from restrictions where user_id = $1 and state <> 'lifted' order by id", user_id)
+        .fetch_all(db)
+        .await
 }
 
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
-    rows!(
-        "select ",
-        " from restrictions
-          where user_id = $1 order by id desc limit 200",
-        user_id
-    )
-    .fetch_all(db)
-    .await
+    rows!("select ", " from restrictions where user_id = $1 order by id desc limit 200", user_id).fetch_all(db).await
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
@@ -390,16 +376,14 @@ pub(super) async fn defer(
     due_at: Option<DateTime>,
     attempts: i32,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let deferred = sqlx::query!(
         "update restrictions set due_at = $3, attempts = $4 where id = $1 and state = $2",
         row.id,
         row.state,
         due_at,
         attempts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    deferred.execute(db).await.map(drop)
 }
 
 /// How many are neither in force nor lifted, how many protective freezes nobody has looked at, and since when the oldest.

@@ -177,10 +177,8 @@ pub(super) async fn insert_child(db: impl PgExecutor<'_>, child: &Child<'_>, now
         child.parent.id,
         child.provider_id,
         now,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
 /// The only withdrawals without a bank account. False when it is there.
@@ -194,10 +192,8 @@ pub(super) async fn insert_lost(db: impl PgExecutor<'_>, lost: &LostWithdrawal, 
         lost.amount.currency().code(),
         lost.why.map(FailureReason::name),
         now,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
 /// What Revio has given back of a deposit so far. False when the row is not at its version any more.
@@ -215,44 +211,22 @@ pub(super) async fn set_reversed(
         reversed.refunded_minor,
         reversed.charged_back_minor,
         now,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Row>> {
-    rows!(
-        "select ",
-        "
-           from transactions where user_id = $1 and idempotency_key = $2",
-        user_id,
-        key
-    )
-    .fetch_optional(db)
-    .await
+    rows!("select ", " from transactions where user_id = $1 and idempotency_key = $2", user_id, key)
+        .fetch_optional(db)
+        .await
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    rows!(
-        "select ",
-        "
-           from transactions where id = $1",
-        id
-    )
-    .fetch_optional(db)
-    .await
+    rows!("select ", " from transactions where id = $1", id).fetch_optional(db).await
 }
 
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
-    rows!(
-        "select ",
-        "
-           from transactions where id = any($1) order by id desc",
-        ids
-    )
-    .fetch_all(db)
-    .await
+    rows!("select ", " from transactions where id = any($1) order by id desc", ids).fetch_all(db).await
 }
 
 /// Locks the row until the end of the SQL transaction. False when it is not at `version` any more.
@@ -314,8 +288,8 @@ pub(super) async fn claim_due(
 pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sqlx::Result<()> {
     sqlx::query!("update transactions set due_at = null, attempts = 0 where id = $1 and version = $2", id, version)
         .execute(db)
-        .await?;
-    Ok(())
+        .await
+        .map(drop)
 }
 
 /// Whether something of the user's is under way: asked for and not at its end.
@@ -415,15 +389,9 @@ pub(super) async fn older_siblings(
 
 /// The rows that follow from this one and are about these objects of Revio's.
 pub(super) async fn children_of(db: impl PgExecutor<'_>, parent: Uuid, objects: &[Uuid]) -> sqlx::Result<Vec<Row>> {
-    rows!(
-        "select ",
-        "
-           from transactions where parent_id = $1 and provider_id = any($2) order by id",
-        parent,
-        objects
-    )
-    .fetch_all(db)
-    .await
+    rows!("select ", " from transactions where parent_id = $1 and provider_id = any($2) order by id", parent, objects)
+        .fetch_all(db)
+        .await
 }
 
 pub(super) async fn set_outcome(

@@ -170,7 +170,7 @@ pub(super) struct Ended {
 
 /// Nobody waits for the disk. This and the two below change nothing for whoever does not hold the lease any more.
 pub(super) async fn finish(db: impl PgExecutor<'_>, events: &[&Ended]) -> sqlx::Result<()> {
-    sqlx::query!(
+    let finished = sqlx::query!(
         "update webhook_logs set state = to_state, due_at = null, last_error = null, finished_at = ended_at
            from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as ended (of_row, leased_until, to_state, ended_at)
           -- Found by the id: of one lease there are many.
@@ -179,10 +179,8 @@ pub(super) async fn finish(db: impl PgExecutor<'_>, events: &[&Ended]) -> sqlx::
         &events.iter().map(|event| event.leased_until).collect::<Vec<DateTime>>(),
         &events.iter().map(|event| event.state.name().to_owned()).collect::<Vec<String>>(),
         &events.iter().map(|event| event.at).collect::<Vec<DateTime>>(),
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    finished.execute(db).await.map(drop)
 }
 
 pub(super) async fn defer(
@@ -192,7 +190,7 @@ pub(super) async fn defer(
     attempts: i32,
     error: Option<&str>,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let deferred = sqlx::query!(
         "update webhook_logs set due_at = $3, attempts = $4, last_error = coalesce($5, last_error)
           where id = $1 and state = 'pending' and due_at = $2",
         row.id,
@@ -200,10 +198,8 @@ pub(super) async fn defer(
         due_at,
         attempts,
         error
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    deferred.execute(db).await.map(drop)
 }
 
 /// Nobody comes again by himself: the event is listed until a person replays it.
@@ -213,17 +209,15 @@ pub(super) async fn dead_letter(
     error: &str,
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let dead = sqlx::query!(
         "update webhook_logs set state = 'dead', due_at = null, attempts = attempts + 1, last_error = $3, finished_at = $4
           where id = $1 and state = 'pending' and due_at = $2",
         row.id,
         row.due_at,
         error,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    dead.execute(db).await.map(drop)
 }
 
 /// Those of `ids` that are genuine. When one last ended stays there: by that it is known for a replay.

@@ -10,17 +10,15 @@ pub(super) async fn add(db: impl PgExecutor<'_>, counts: &Counts) -> sqlx::Resul
     let hours: Vec<DateTime> = counts.keys().map(|(hour, _)| *hour).collect();
     let networks: Vec<String> = counts.keys().map(|(_, network)| network.clone()).collect();
     let calls: Vec<i64> = counts.values().copied().collect();
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into refused_deliveries as r (hour, network, calls)
          select * from unnest($1::timestamptz[], $2::text[], $3::bigint[])
          on conflict (hour, network) do update set calls = r.calls + excluded.calls",
         &hours,
         &networks,
         &calls
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn prune_counts(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
@@ -29,10 +27,8 @@ pub(super) async fn prune_counts(db: impl PgExecutor<'_>, before: DateTime, limi
              (select hour, network from refused_deliveries where hour < $1 order by hour, network limit $2)",
         before,
         limit
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
+    );
+    Ok(done.execute(db).await?.rows_affected())
 }
 
 pub(super) async fn prune_kept(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
@@ -41,8 +37,6 @@ pub(super) async fn prune_kept(db: impl PgExecutor<'_>, before: DateTime, limit:
              (select id from webhook_logs where verdict = 'bad_signature' and received_at < $1 order by received_at limit $2)",
         before,
         limit
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
+    );
+    Ok(done.execute(db).await?.rows_affected())
 }

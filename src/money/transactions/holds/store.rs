@@ -42,10 +42,8 @@ pub(super) async fn hold(
         code.name(),
         reason,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
 /// Ends a hold; where a person closes it, the row says what was closed, besides what was before. `None` when the row is not held, or not as
