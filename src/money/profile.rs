@@ -37,7 +37,7 @@ pub struct NewName {
 }
 
 pub async fn find(app: &App, user_id: Uuid) -> Result<Profile> {
-    Ok(Profile { user: users::find(app, user_id).await?, restrictions: restrictions::not_lifted(app, user_id).await? })
+    Ok(Profile { user: users::find(app, user_id).await?, restrictions: restrictions::live(&app.db, user_id).await? })
 }
 
 /// All of it or nothing.

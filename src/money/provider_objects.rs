@@ -33,7 +33,7 @@ use writes::{Announcements, Snapshots};
 pub const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// Of a word of Revio's that nobody knows, in what is said of it.
-pub const WORD_CHARS_MAX: usize = 40;
+const WORD_CHARS_MAX: usize = 40;
 /// What a UUIDv7 has room for, above its other bits.
 const MILLIS_MAX: u64 = 1 << 47;
 const TIME_SHIFT: u32 = 80;
@@ -81,18 +81,16 @@ pub async fn announce(app: &App, kind: ObjectKind, id: Uuid, updated_on: Option<
     app.batchers.join::<Announcements>(app, Announcement { id, kind, updated_on, now }).await
 }
 
-/// By Revio's clock, where that can be.
+/// By Revio's clock. No answer would ever be as new as a moment that is not there yet, or is in another unit: that counts for nothing.
 fn changed_on(updated_on: Option<i64>, now: DateTime) -> Option<i64> {
-    updated_on.filter(|updated_on| has_come(*updated_on, now))
-}
-
-/// No answer would ever be as new as a moment that is not there yet, or is in another unit: it counts for nothing.
-fn has_come(updated_on: i64, now: DateTime) -> bool {
     let newest = (now + CLOCKS_APART).timestamp();
-    if updated_on > newest {
+    if let Some(updated_on) = updated_on
+        && updated_on > newest
+    {
         tracing::warn!(updated_on, newest, "Revio tells of the future; when the object changed counts for nothing");
+        return None;
     }
-    updated_on <= newest
+    updated_on
 }
 
 /// Asks Revio for a purchase; `row` is whose it is, where that is known.
@@ -340,10 +338,15 @@ pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
 /// Revio says a word that nobody knows: asked again for a while, then a person must look, within an hour.
 pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, word: &str) -> Result<Transaction> {
     if row.is_at_rest() || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
-        let word: String = word.chars().take(WORD_CHARS_MAX).collect();
-        return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
+        let reason = format!("Revio calls it {}", shortened(word));
+        return transactions::hold(app, row, Hold::UnknownStatus, &reason).await;
     }
     transactions::defer(app, row, LOOK_AGAIN).await
+}
+
+/// A word of Revio's that nobody knows, as it is told.
+pub fn shortened(word: &str) -> String {
+    word.chars().take(WORD_CHARS_MAX).collect()
 }
 
 /// Revio says a word that we know again: a row that only waited for that goes on after `pause`.
@@ -383,4 +386,9 @@ pub fn millis_of(row: Uuid) -> u64 {
 /// Whether it is the id of a row of ours, by its shape.
 pub fn is_row_id(id: Uuid) -> bool {
     id.get_version_num() == 7 && id.as_u128() & 0xff == 0
+}
+
+/// The reference, where it is the id of a row of ours.
+pub fn row_of(reference: &str) -> Option<Uuid> {
+    reference.parse().ok().filter(|id| is_row_id(*id))
 }

@@ -297,8 +297,8 @@ pub async fn list_of(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restr
 }
 
 /// What restricts a customer now: those that are not lifted, oldest first.
-pub async fn not_lifted(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
-    live(&app.db, user_id).await
+pub async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>> {
+    store::live(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
 /// The frozen ones among the customers: nothing may be paid out to them, and it stays so until the transaction ends. What begins to leave a customer
@@ -372,10 +372,6 @@ async fn resume_unfrozen(app: &App) -> Result<()> {
         app.notifier.wake();
     }
     Ok(())
-}
-
-async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>> {
-    store::live(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
 /// What has to be done on a customer's restrictions; not on those that somebody else steps meanwhile.

@@ -198,6 +198,11 @@ impl Revio {
         self.purchases.paused(Operation::Purchase.of_account().into(), self.clock.now())
     }
 
+    /// The same of a new purchase, which may be made where those that are there cannot be asked for.
+    pub fn new_purchase_paused(&self) -> Option<TimeDelta> {
+        self.purchases.paused(Operation::NewPurchase.of_account().into(), self.clock.now())
+    }
+
     /// The same of calls about payouts.
     pub fn payouts_paused(&self) -> Option<TimeDelta> {
         self.payouts.paused(Operation::Payout.of_account().into(), self.clock.now())
@@ -211,11 +216,6 @@ impl Revio {
     /// An execution that was made at this time has taken effect, however it was answered.
     pub fn execution_took_effect(&self, made: DateTime) {
         self.executions.took_effect(made);
-    }
-
-    /// The same of a new purchase, which may be made where those that are there cannot be asked for.
-    pub fn new_purchase_paused(&self) -> Option<TimeDelta> {
-        self.purchases.paused(Operation::NewPurchase.of_account().into(), self.clock.now())
     }
 
     /// Takes a place in the budget for the purchase that a customer waits for, who then asks for it on [`Errand::Customer`].
@@ -448,7 +448,7 @@ impl Revio {
         let Some(object) = object else { return answer };
         let now = self.clock.now();
         match answer {
-            Err(RevioError::RateLimited { retry_after }) => Err(RevioError::RateLimited { retry_after }),
+            limited @ Err(RevioError::RateLimited { .. }) => limited,
             Err(error) if error.may_be_an_outage() => match self.alone.failed(operation, object, now) {
                 Some(lasts) => Err(RevioError::Alone(lasts, Box::new(error))),
                 None => Err(error),

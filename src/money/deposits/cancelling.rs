@@ -45,8 +45,8 @@ pub async fn cancel(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
 }
 
 fn or_too_late(deposit: Transaction) -> Result<Transaction> {
-    let open = matches!(deposit.state, State::Initiated | State::AwaitingPayment) && !deposit.is_under_review();
-    if open || deposit.state == State::Cancelled && !deposit.is_under_review() {
+    let may_be = matches!(deposit.state, State::Initiated | State::AwaitingPayment | State::Cancelled);
+    if may_be && !deposit.is_under_review() {
         return Ok(deposit);
     }
     Err(Error::NotCancellable { state: deposit.shown_state().name() })

@@ -166,7 +166,9 @@ fn is_ahead(purchase: &Purchase, payment: &Known, refunded: i64) -> bool {
         ObjectKind::ChargebackReversal => {
             purchase.was_charged_back() && !matches!(purchase.status, PurchaseStatus::ChargedBack(_))
         }
-        _ => purchase.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_) | PurchaseStatus::Refunded(_))),
+        ObjectKind::Chargeback | ObjectKind::Payment | ObjectKind::Purchase | ObjectKind::Payout => {
+            says_given_back(purchase)
+        }
     };
     let older = purchase.updated_on.whole().zip(payment.updated_on).is_some_and(|(asked, changed)| asked < changed);
     older && !named && !heard

@@ -8,7 +8,7 @@ use super::{Told, given_back, store};
 use crate::app::App;
 use crate::money::evidence;
 use crate::money::provider_fees;
-use crate::money::provider_objects::{self, Followed, WORD_CHARS_MAX};
+use crate::money::provider_objects::{self, Followed, row_of};
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Kind};
 use crate::platform::error::{Error, Result};
@@ -66,7 +66,7 @@ pub(super) async fn apply(app: &App, told: Told) -> Result<Followed> {
 
 /// It may mean that money came, and nobody would ask again.
 pub(super) fn unknown_word(word: &str) -> Error {
-    let word: String = word.chars().take(WORD_CHARS_MAX).collect();
+    let word = provider_objects::shortened(word);
     Error::Unusable(format!("Revio calls a purchase that no row asks for {word}").into())
 }
 
@@ -74,7 +74,7 @@ pub(super) fn unknown_word(word: &str) -> Error {
 async fn is_in_a_wallet(app: &App, row: Uuid, came: Amount) -> Result<bool> {
     let main = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
     let Some(main) = main.first().filter(|main| main.code == TransferCode::Deposit.code()) else { return Ok(false) };
-    if (main.amount_minor, main.currency) == (came.minor(), came.currency()) {
+    if main.amount()? == came {
         return Ok(true);
     }
     Err(Error::Unusable(format!("of another sum than was credited by row {row}, which is not there").into()))
@@ -97,9 +97,4 @@ async fn book_fee_of(app: &App, row: Uuid, purchase: &Purchase, payment: &Paymen
         true => Ok(()),
         false => Err(Error::Unusable(format!("given back by Revio, and its row {row} is not there").into())),
     }
-}
-
-/// The reference, where it is the id of a row of ours.
-fn row_of(reference: &str) -> Option<Uuid> {
-    reference.parse().ok().filter(|id| provider_objects::is_row_id(*id))
 }

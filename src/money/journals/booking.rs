@@ -187,10 +187,8 @@ async fn clear(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> 
         app.crash.at("journal.claim_given_up")?;
         return rejected(app, row, Failure::ItemCleared).await;
     }
-    let outcome = match row.kind {
-        Kind::SuspenseReturn => transactions::Outcome::Returned,
-        _ => transactions::Outcome::Released,
-    };
+    let is_return = row.kind == Kind::SuspenseReturn;
+    let outcome = if is_return { transactions::Outcome::Returned } else { transactions::Outcome::Released };
     suspense::record_outcome(app, &item, outcome).await?;
     app.crash.at("journal.item_settled")?;
     completed(app, row).await

@@ -65,6 +65,11 @@ impl Known {
         self.executions > 0 && self.executions == self.refusals
     }
 
+    /// Of a payout: one of its executions may still have its effect.
+    pub fn is_unanswered(&self) -> bool {
+        self.executions > self.refusals
+    }
+
     /// Of a Payment: it gave nothing back.
     pub fn has_failed(&self) -> bool {
         matches!(self.status.as_str(), "error" | "failed" | "cancelled")

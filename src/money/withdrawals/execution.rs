@@ -20,9 +20,13 @@ pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
 /// At most this many payouts of one withdrawal may ever be executed: the first and one replacement.
 pub(super) const PAYOUTS_MAX: usize = 2;
 
+/// When its payout was registered; a row that has forgotten it counts from its own beginning.
+fn registered_at(withdrawal: &Transaction) -> DateTime {
+    withdrawal.provider.created_at.unwrap_or(withdrawal.created_at)
+}
+
 pub(super) fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
-    let created_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at);
-    app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
+    app.clock.now() < registered_at(withdrawal) + WINDOW - WINDOW_MARGIN
 }
 
 /// How long to wait before Revio's `error` releases the money: with two calls, one of them unanswered, the error may be the answer to the
@@ -35,18 +39,14 @@ pub(super) async fn until_no_call_counts(
 ) -> Result<Option<TimeDelta>> {
     let known = provider_objects::payouts_of(app, withdrawal.id).await?;
     let is_one_unanswered =
-        known.iter().any(|known| known.executions > known.refusals && (known.executions > 1 || known.id != payout_id));
+        known.iter().any(|known| known.is_unanswered() && (known.executions > 1 || known.id != payout_id));
     Ok(until_window_ends(app, withdrawal).filter(|_| is_one_unanswered))
 }
 
+/// Until its payout's window is closed, and no call from within it is on its way.
 pub(super) fn until_window_ends(app: &App, withdrawal: &Transaction) -> Option<TimeDelta> {
-    let left = no_call_counts_from(withdrawal) - app.clock.now();
+    let left = registered_at(withdrawal) + WINDOW + IN_FLIGHT_MAX - app.clock.now();
     (left > TimeDelta::zero()).then_some(left)
-}
-
-/// Its payout's window is closed, and no call from within it is on its way.
-fn no_call_counts_from(withdrawal: &Transaction) -> DateTime {
-    withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX
 }
 
 pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
@@ -81,7 +81,7 @@ async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid, standing: Wi
     }
     let (row, currency) = (withdrawal.id, withdrawal.amount.currency());
     match app.ledger.note_payout(row, currency, payout_id, !standing.payouts.is_empty()).await {
-        Ok(_) => Ok(Noted::Yes),
+        Ok(()) => Ok(Noted::Yes),
         Err(LedgerError::Contradiction(_)) => Ok(Noted::No(standing)),
         Err(error) => Err(error.into()),
     }

@@ -21,7 +21,7 @@ use super::execution::{
     IN_FLIGHT_MAX, Noted, is_own, note_in_ledger, until_no_call_counts, until_window_ends, window_is_open,
 };
 use crate::app::App;
-use crate::money::provider_objects::{self, UNKNOWN_MAX};
+use crate::money::provider_objects::{self, Known, UNKNOWN_MAX};
 use crate::money::safe_mode;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::platform::clock::DateTime;
@@ -256,7 +256,7 @@ pub(super) async fn end_by_review(app: &App, withdrawal: &Transaction) -> Result
         Paid::By(payout) => return adopt(app, withdrawal, &payout).await,
         Paid::No => {
             let known = provider_objects::payouts_of(app, withdrawal.id).await?;
-            let may_pay = known.iter().any(|payout| payout.executions > payout.refusals);
+            let may_pay = known.iter().any(Known::is_unanswered);
             if let Some(pause) = until_window_ends(app, withdrawal).filter(|_| may_pay) {
                 provider_objects::end_unsaid(app, withdrawal).await?;
                 return transactions::defer(app, withdrawal, pause).await;

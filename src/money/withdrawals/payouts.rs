@@ -354,10 +354,8 @@ async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) ->
         let reason = "Revio gave no address to execute the payout";
         return Ok(Called::NotMade(transactions::hold(app, withdrawal, Hold::Incomplete, reason).await));
     };
-    match note_or_hold(app, withdrawal, payout_id).await {
-        Ok(None) => {}
-        Ok(Some(held)) => return Ok(Called::NotMade(Ok(held))),
-        Err(error) => return Ok(Called::NotMade(Err(error))),
+    if let Some(stopped) = note_or_hold(app, withdrawal, payout_id).await.transpose() {
+        return Ok(Called::NotMade(stopped));
     }
     app.crash.at("withdrawal.before_execution")?;
     if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
@@ -427,7 +425,7 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let is_refused = current.is_some_and(Known::is_refused);
     // A call of which the answer was lost may still have its effect, however late. The own one that is not noted was not called, unless the
     // ledger has forgotten that it was.
-    let unanswered: Vec<&Known> = registered.iter().filter(|payout| payout.executions > payout.refusals).collect();
+    let unanswered: Vec<&Known> = registered.iter().filter(|payout| payout.is_unanswered()).collect();
     let forgets = !unanswered.is_empty() && safe_mode::ledger_was_older(app, withdrawal.created_at).await?;
     if unanswered.iter().any(|payout| forgets || Some(payout.id) != withdrawal.provider.id)
         || (is_noted && !is_refused)

@@ -141,15 +141,11 @@ async fn write_again(app: &App, lost: &LostReservation, user_id: Uuid, standing:
 }
 
 async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
-    let Some(row) = payout.reference.parse::<Uuid>().ok().filter(|row| provider_objects::is_row_id(*row)) else {
-        return Ok(false);
-    };
+    let Some(row) = provider_objects::row_of(&payout.reference) else { return Ok(false) };
     let standing = app.ledger.withdrawal_standing(row).await?;
     let reserved = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
     let came = evidence::money(app, payout).map(|(_, amount)| amount);
-    let fits = reserved.first().is_some_and(|reserved| {
-        came.is_ok_and(|came| came.minor() == reserved.amount_minor && came.currency() == reserved.currency)
-    });
+    let fits = reserved.first().is_some_and(|reserved| came.is_ok_and(|came| reserved.amount() == Ok(came)));
     if !fits || !standing.payouts.contains(&payout.id) || standing.reservation == Reservation::Voided {
         return Ok(false);
     }

@@ -9,7 +9,7 @@ use crate::provider::revio::Payment;
 use crate::provider::revio::objects::{Figure, Flag};
 
 /// The longest known name has 51 characters.
-const EVENT_TYPE_CHARS_MAX: usize = 100;
+pub(super) const EVENT_TYPE_CHARS_MAX: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventObject {

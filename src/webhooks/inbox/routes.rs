@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+use super::event::EVENT_TYPE_CHARS_MAX;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Reason, Result, Wrong};
@@ -33,7 +34,6 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const HEADER_CHARS_MAX: usize = 200;
 const KEPT_HEADERS: [&str; 3] = ["content-type", "user-agent", "x-forwarded-for"];
 const REPLAY_MAX: usize = 100;
-const EVENT_TYPE_CHARS_MAX: usize = 100;
 const NOTE_CHARS_MAX: usize = 500;
 const ERROR_CHARS_MAX: usize = 200;
 

@@ -4,7 +4,7 @@
 use ledger::Amount;
 use uuid::Uuid;
 
-use crate::money::provider_objects::{self, Known, ObjectKind, WORD_CHARS_MAX};
+use crate::money::provider_objects::{self, Known, ObjectKind};
 use crate::money::transactions::{Child, FailureReason, Hold, Kind, Reversed, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Purchase, PurchaseStatus};
@@ -232,9 +232,7 @@ pub(super) fn effect_of(payment: &Known, currency: &str) -> Result<Option<(Kind,
     match payment.status.as_str() {
         "success" | "" | "paid" | "executed" => {}
         _ if payment.has_failed() => return Ok(None),
-        word => {
-            return Err(format!("Revio's Payment {id} is {}", word.chars().take(WORD_CHARS_MAX).collect::<String>()));
-        }
+        word => return Err(format!("Revio's Payment {id} is {}", provider_objects::shortened(word))),
     }
     let minor = payment.amount_minor.filter(|minor| *minor > 0);
     let minor = minor.ok_or_else(|| format!("Revio's Payment {id} does not say how much"))?;
