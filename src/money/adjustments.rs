@@ -35,7 +35,6 @@ use crate::money::approvals::{
     self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal, SubjectHash,
 };
 use crate::money::receivables::{self, Available};
-use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Decline, Error, Reason, Result};
@@ -114,10 +113,6 @@ impl Adjustment {
         let amount = self.transaction.amount;
         let sum = Amount::new(self.day_minor, amount.currency()).unwrap_or(amount);
         app.config.adjustment_thresholds.needed(sum).saturating_add(1)
-    }
-
-    fn subject(&self) -> Subject {
-        Subject::Transaction(self.transaction.id)
     }
 
     /// What the checker approves.
@@ -228,7 +223,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let row = &adjustment.transaction;
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    let count = approvals::approve(app, &mut tx, adjustment.subject(), decision, adjustment.needed(app)).await?;
+    let count = approvals::approve(app, &mut tx, row.subject(), decision, adjustment.needed(app)).await?;
     let to = count.approved.map(|approved| Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved));
     let initiated = match &to {
         Some(to) => transactions::advance_within(app, &mut *tx, row, to).await?,
@@ -258,7 +253,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    approvals::decline(app, &mut tx, adjustment.subject(), decision).await?;
+    approvals::decline(app, &mut tx, row.subject(), decision).await?;
     let transaction = transactions::advance_within(app, &mut *tx, row, &to).await?;
     let entry = Entry::of(&decision.actor, "adjustment.declined", "transaction", id)
         .change(json!({"state": row.state.name()}), json!({"state": transaction.state.name(), "note": decision.note}));
@@ -308,7 +303,7 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
         return transactions::hold(app, row, Hold::PaidTwice, BOOKED_SINCE).await.map(Some);
     }
     let (subject, hash, maker, created_at) =
-        (adjustment.subject(), adjustment.hash(), adjustment.requested_by, row.created_at);
+        (row.subject(), adjustment.hash(), adjustment.requested_by, row.created_at);
     let (maker_roles, checker_roles) = (AdjustmentsCreate::ROLES, AdjustmentsApprove::ROLES);
     let proposal = Proposal { subject, hash, maker, created_at, maker_roles, checker_roles };
     match approvals::still_entitled(app, &mut tx, &proposal).await? {
@@ -337,7 +332,7 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
-    if approvals::validity(app, adjustment.subject(), &adjustment.hash()).await? == ApprovalValidity::No {
+    if approvals::validity(app, row.subject(), &adjustment.hash()).await? == ApprovalValidity::No {
         let reason = "the adjustment is not what was approved";
         return transactions::hold(app, row, Hold::NotApproved, reason).await;
     }
@@ -365,7 +360,7 @@ async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Res
         None => None,
     };
     if let Some(item) = &item
-        && !suspense::claim(app, item, adjustment.subject(), row.amount.minor()).await?
+        && !suspense::claim(app, item, row.subject(), row.amount.minor()).await?
     {
         if app.ledger.has(row.id, &[Leg::Main]).await? {
             let reason = "the ledger has booked it, and its item in suspense is somebody else's: PostgreSQL was behind";
@@ -379,7 +374,7 @@ async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Res
     };
     app.crash.at("adjustment.booked")?;
     if let Err(LedgerError::Refused(_)) = booked {
-        suspense::give_up_claim(app, adjustment.subject()).await?;
+        suspense::give_up_claim(app, row.subject()).await?;
     } else if let (Ok(_), Some(item)) = (&booked, &item) {
         suspense::record_outcome(app, item, Outcome::Credited).await?;
     }

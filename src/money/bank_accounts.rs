@@ -95,7 +95,7 @@ async fn find_repeat(app: &App, user_id: Uuid, new: &NewBankAccount, key: &Idemp
 }
 
 fn repeat(app: &App, row: store::Row, new: &NewBankAccount) -> Result<Added> {
-    let account = open(app, row)?;
+    let account = decrypted(app, row)?;
     let is_same = account.details == new.details && account.bank_name == new.bank_name;
     if is_same { Ok(Added { account, replayed: true }) } else { Err(Error::KeyReused) }
 }
@@ -184,12 +184,12 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount, key: Option<&I
 }
 
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
-    store::list_for(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
+    store::list_for(&app.db, user_id).await?.into_iter().map(|row| decrypted(app, row)).collect()
 }
 
 /// Every one, also those that were deleted: for whoever is to be told all that we hold.
 pub async fn list_with_deleted(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
-    store::list_with_deleted(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
+    store::list_with_deleted(&app.db, user_id).await?.into_iter().map(|row| decrypted(app, row)).collect()
 }
 
 /// Takes out of every one of a user's where it was; withdrawals go on referring to it.
@@ -221,7 +221,7 @@ pub fn cooling(app: &App, id: Uuid) -> Option<TimeDelta> {
 /// The details for a payout, also of an account that was deleted after the withdrawal was asked for.
 pub async fn details(app: &App, id: Uuid) -> Result<Details> {
     let row = app.batchers.look_up(app, id, by_id).await?.ok_or(Error::NotFound("bank account"))?;
-    Ok(open(app, row)?.details)
+    Ok(decrypted(app, row)?.details)
 }
 
 pub async fn delete(app: &App, caller: &Caller, id: Uuid) -> Result<()> {
@@ -238,7 +238,7 @@ async fn by_id(app: App, lock_wait: LockWait, ids: Vec<Uuid>) -> Result<Vec<(Uui
     Ok(store::find_all(app.batch_db.of(lock_wait), &ids).await?.into_iter().map(|row| (row.id, row)).collect())
 }
 
-fn open(app: &App, row: store::Row) -> Result<BankAccount> {
+fn decrypted(app: &App, row: store::Row) -> Result<BankAccount> {
     let encrypted = Encrypted { key_id: row.key_id, bytes: row.details };
     let plain = app.config.data_keys.decrypt(row.id, &encrypted).map_err(Error::internal)?;
     // The error of the library would quote what it cannot read, and go into the log.

@@ -57,8 +57,8 @@ use crate::money::provider_objects::{self, Followed};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind};
 use crate::money::transactions::{
-    self, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark,
-    State, Transaction,
+    self, Asked, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider,
+    RequestMark, State, Transaction,
 };
 use crate::money::{adjustments, provider_fees};
 use crate::platform::clock::{self, DateTime};
@@ -87,12 +87,15 @@ pub struct NewDeposit {
     pub metadata: Metadata,
 }
 
-pub struct Opened {
-    pub deposit: Transaction,
-    pub replayed: bool,
+/// A purchase of which Revio has told something.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    pub id: Uuid,
+    /// That it was paid, at this second by Revio's clock.
+    pub paid_on: Option<i64>,
 }
 
-pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
+pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyKey) -> Result<Asked> {
     let new = NewTransaction {
         user_id: caller.user_id,
         kind: Kind::Deposit,
@@ -107,19 +110,19 @@ pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyK
     let obstacles = obstacles::find(app, &new).await?;
     // A repeat is answered even while Revio is left alone, and takes none of its calls.
     if obstacles.is_repeated
-        && let Some(deposit) = transactions::find_repeat(app, &new).await?
+        && let Some(row) = transactions::find_repeat(app, &new).await?
     {
-        return Ok(Opened { deposit, replayed: true });
+        return Ok(Asked { row, replayed: true });
     }
     caller.require_verified_email(app).await?;
     require_payable_and_take_place(app, caller.user_id, obstacles).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
             let initiated = Box::pin(revio::on(Errand::Customer, initiate(app, &row)));
-            let deposit = transactions::step_inline(app, &row, initiated).await?;
-            Ok(Opened { deposit, replayed: false })
+            let row = transactions::step_inline(app, &row, initiated).await?;
+            Ok(Asked { row, replayed: false })
         }
-        Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),
+        Some(Inserted::Repeat(row)) => Ok(Asked { row, replayed: true }),
         None => Err(too_many_open(app, obstacles::find(app, &new).await?.open)),
     }
 }
@@ -200,8 +203,8 @@ async fn begin_again(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let recorded = app.ledger.lookup(&[main, repay, unmatched]).await?;
     let found = |id| recorded.iter().find(|transfer| transfer.id == id);
     if found(main).is_some() {
-        let repaid = found(repay).map_or(0, |repaid| repaid.amount_minor);
-        let repaid = Amount::new(repaid, deposit.amount.currency()).map_err(Error::internal)?;
+        let nothing = Amount::zero(deposit.amount.currency());
+        let repaid = found(repay).map_or(Ok(nothing), |repaid| repaid.amount())?;
         return transactions::advance(app, deposit, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await;
     }
     if found(unmatched).is_some() {
@@ -291,14 +294,6 @@ pub async fn on_provider_event(app: &App, purchase: Told, reference: Option<Uuid
     };
     follow_event(app, &deposit, purchase).instrument(transactions::span(&deposit)).await?;
     Ok(Followed::Settled)
-}
-
-/// A purchase of which Revio has told something.
-#[derive(Debug, Clone, Copy)]
-pub struct Told {
-    pub id: Uuid,
-    /// That it was paid, at this second by Revio's clock.
-    pub paid_on: Option<i64>,
 }
 
 async fn follow_event(app: &App, deposit: &Transaction, told: Told) -> Result<()> {

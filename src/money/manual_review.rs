@@ -18,7 +18,6 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
-use crate::money::subject::Subject;
 use crate::money::suspense;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, State, Transaction};
 use crate::platform::error::{Error, Reason, Result};
@@ -170,7 +169,7 @@ async fn release(app: &App, review: &Review, row: Transaction) -> Result<Transac
     let decision = ApprovalDecision { seen, ..review.decision.clone() };
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &row).await?;
-    let count = approvals::approve(app, &mut tx, Subject::Transaction(row.id), &decision, RELEASES_NEEDED).await?;
+    let count = approvals::approve(app, &mut tx, row.subject(), &decision, RELEASES_NEEDED).await?;
     audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &review.note)).await?;
     if count.approved.is_none() {
         tx.commit().await?;

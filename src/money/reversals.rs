@@ -21,7 +21,6 @@ use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, Transfe
 
 use crate::app::App;
 use crate::money::receivables::{self, Available, CollectLegs};
-use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{
     self, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
@@ -80,7 +79,10 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
                 None => book(app, row).await,
             }
         }
-        (state, kind) => Err(Error::internal(format!("a {} cannot be {}", kind.name(), state.name()))),
+        (State::AwaitingPayment | State::Reserved | State::AwaitingApproval | State::Submitting, kind)
+        | (State::Submitted | State::Rejected | State::Expired | State::Cancelled, kind) => {
+            Err(Error::internal(format!("a {} cannot be {}", kind.name(), row.state.name())))
+        }
     }
 }
 
@@ -89,7 +91,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(item) = item_of_deposit(app, row).await? {
         suspense::require_clearable(app).await?;
         // The item has it less before the ledger does: what somebody else has meanwhile is not taken of the others' money.
-        if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
+        if !suspense::give_up_claim(app, row.subject()).await? {
             return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;
         }
         return_from_suspense(app, row, &item).await?;
@@ -131,10 +133,8 @@ async fn item_of_deposit(app: &App, row: &Transaction) -> Result<Option<Item>> {
 
 /// How a row that is booked goes on: it is complete, unless Revio has said before that it failed. Then what was booked is undone.
 fn end_of(row: &Transaction) -> Move {
-    match row.failure_reason {
-        Some(FailureReason::ProviderUndid) => Move::to(State::Failed, Due::Now),
-        _ => Move::to(State::Completed, Due::Never),
-    }
+    let is_undone = row.failure_reason == Some(FailureReason::ProviderUndid);
+    if is_undone { Move::to(State::Failed, Due::Now) } else { Move::to(State::Completed, Due::Never) }
 }
 
 /// What Revio took for it is booked with it, as far as it is named by then.
@@ -156,9 +156,7 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
         let reason = format!("given back in {}, and what is in suspense of it is not", currency.code());
         return transactions::hold(app, row, Hold::Contradiction, &reason).await;
     }
-    if !suspense::claim(app, item, Subject::Transaction(row.id), if back { minor.saturating_neg() } else { minor })
-        .await?
-    {
+    if !suspense::claim(app, item, row.subject(), if back { minor.saturating_neg() } else { minor }).await? {
         let reason = "given back by Revio after it was set aside and given to somebody: was it paid out twice?";
         return transactions::hold(app, row, Hold::PaidTwice, reason).await;
     }
@@ -178,7 +176,7 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(item) = item_of_deposit(app, row).await? {
         let back = back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment).of_item(item.id);
         app.ledger.transfer(back).await?;
-        if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
+        if !suspense::give_up_claim(app, row.subject()).await? {
             let reason = "Revio never gave it back, by its word, and won it back before: more came than was taken";
             return transactions::hold(app, row, Hold::Contradiction, reason).await;
         }
@@ -240,7 +238,7 @@ async fn leave_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
     let item = suspense::find(app, row.id).await?;
     // By an earlier try, whose end is not known: it is not claimed again, and goes on to its end.
     let has_left = app.ledger.has(row.id, &[Leg::Return]).await?;
-    let is_claimed = suspense::claim(app, &item, Subject::Transaction(row.id), row.amount.minor()).await?;
+    let is_claimed = suspense::claim(app, &item, row.subject(), row.amount.minor()).await?;
     if !is_claimed && !has_left {
         return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;
     }

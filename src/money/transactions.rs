@@ -56,6 +56,12 @@ pub enum Inserted {
     Repeat(Transaction),
 }
 
+/// A row that was asked for, and whether it was before.
+pub struct Asked {
+    pub row: Transaction,
+    pub replayed: bool,
+}
+
 /// Writes the row unless the user's key made one before. Nothing has moved yet.
 ///
 /// # Errors
@@ -250,8 +256,7 @@ fn is_repeatable(row: &Transaction, to: &Move) -> bool {
 /// # Errors
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
-    let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news: None };
-    writes::advance_within(app, db, &[step]).await?.pop().ok_or(Error::StaleState)?.try_into()
+    writes::advance_within(app, db, &[unannounced(app, row, to)]).await?.pop().ok_or(Error::StaleState)?.try_into()
 }
 
 /// The same of many rows; those that somebody else moved first are left out.
@@ -260,17 +265,14 @@ pub async fn advance_all_within(
     tx: &mut PgConnection,
     rows: &[(&Transaction, &Move)],
 ) -> Result<HashMap<Uuid, Transaction>> {
-    let now = app.clock.now();
-    let step = |(row, to): &(&Transaction, &Move)| Advance {
-        id: row.id,
-        version: row.version,
-        to: (*to).clone(),
-        now,
-        news: None,
-    };
-    let steps: Vec<Advance> = rows.iter().map(step).collect();
+    let steps: Vec<Advance> = rows.iter().map(|(row, to)| unannounced(app, row, to)).collect();
     let moved = writes::advance_within(app, &mut *tx, &steps).await?.into_iter();
     moved.map(|row| Ok((row.id, row.try_into()?))).collect()
+}
+
+/// A move of which the customer is not mailed.
+fn unannounced(app: &App, row: &Transaction, to: &Move) -> Advance {
+    Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news: None }
 }
 
 /// Tells metrics, log and worker of a move that is in the database.

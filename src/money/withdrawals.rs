@@ -86,7 +86,8 @@ use crate::app::App;
 use crate::identity::{caller::Caller, totp};
 use crate::money::provider_objects::{self, Followed};
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, RequestMark, State, Transaction,
+    self, Asked, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, RequestMark, State,
+    Transaction,
 };
 use crate::money::{bank_accounts, restrictions};
 use crate::platform::error::{Decline, Error, Result};
@@ -105,13 +106,8 @@ pub struct NewWithdrawal {
     pub totp_code: Option<SecretString>,
 }
 
-pub struct Requested {
-    pub withdrawal: Transaction,
-    pub replayed: bool,
-}
-
 /// `POST /v1/withdrawals`. A repeat of a declined request is declined again.
-pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
+pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Asked> {
     let code = new.totp_code.clone();
     let new = NewTransaction {
         user_id: caller.user_id,
@@ -125,26 +121,26 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         key,
     };
     let inserted = insert(app, caller, &new, code.as_ref()).await?;
-    let requested = match inserted {
+    let asked = match inserted {
         Inserted::New(row) => {
-            let withdrawal = transactions::step_inline(app, &row, Box::pin(reserve(app, &row))).await?;
-            Requested { withdrawal, replayed: false }
+            let row = transactions::step_inline(app, &row, Box::pin(reserve(app, &row))).await?;
+            Asked { row, replayed: false }
         }
-        Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },
+        Inserted::Repeat(row) => Asked { row, replayed: true },
     };
-    answer(app, requested).await
+    answer(app, asked).await
 }
 
 /// Rejected: told as the refusal that it was, of a repeat too.
-async fn answer(app: &App, requested: Requested) -> Result<Requested> {
-    if requested.withdrawal.state == State::Rejected {
-        let reason = requested.withdrawal.failure_reason.map(FailureReason::name);
+async fn answer(app: &App, asked: Asked) -> Result<Asked> {
+    let Asked { row, replayed } = &asked;
+    if row.state == State::Rejected {
+        let reason = row.failure_reason.map(FailureReason::name);
         let why = reason.and_then(Decline::parse).unwrap_or(Decline::InsufficientFunds);
-        let figures = refusal::figures(app, &requested.withdrawal, why).await.map(Box::new);
-        let (transaction_id, replayed) = (Some(requested.withdrawal.id), requested.replayed);
-        return Err(Error::Declined { why, transaction_id, replayed, figures });
+        let figures = refusal::figures(app, row, why).await.map(Box::new);
+        return Err(Error::Declined { why, transaction_id: Some(row.id), replayed: *replayed, figures });
     }
-    Ok(requested)
+    Ok(asked)
 }
 
 /// What an idempotency key stands for. Keys from before there were descriptions and metadata must keep their hash, so each of the two is part

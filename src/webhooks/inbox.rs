@@ -368,8 +368,8 @@ pub async fn list(app: &App, caller: Uuid, filter: &LogFilter) -> Result<Vec<Log
 /// One delivery, and what it held unless that was pruned.
 pub async fn find(app: &App, id: Uuid) -> Result<(LogRow, Option<Content>)> {
     let (row, encrypted) = store::find(&app.db, id).await?.ok_or(Error::NotFound("webhook"))?;
-    let open = |encrypted| content::decrypt(&app.config.data_keys, id, &encrypted).map_err(Error::internal);
-    Ok((row, encrypted.map(open).transpose()?))
+    let decrypted = |encrypted| content::decrypt(&app.config.data_keys, id, &encrypted).map_err(Error::internal);
+    Ok((row, encrypted.map(decrypted).transpose()?))
 }
 
 /// The same for somebody who sees all of it, on the record.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{NewDeposit, cancelling};
 use crate::app::App;
 use crate::identity::caller::Caller;
-use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
+use crate::money::transactions::routes::{Cancelled, TransactionView, asked, parse_amount, parse_description};
 use crate::money::transactions::{NewMetadata, examples, metadata};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -62,8 +62,7 @@ async fn create(
     Json(body): Json<NewDepositBody>,
 ) -> Result<impl IntoResponse> {
     let opened = super::open(&app, &caller, body.parse(&app)?, key).await?;
-    let place = located(format_args!("/v1/transactions/{}", opened.deposit.id));
-    Ok((StatusCode::CREATED, place, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
+    Ok(asked(StatusCode::CREATED, opened))
 }
 
 /// Cancel a deposit

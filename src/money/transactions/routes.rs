@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Destination, Direction, FailureReason, Hold, Kind, Metadata, Outcome, ShownState, State, Transaction, examples,
+    Asked, Destination, Direction, FailureReason, Hold, Kind, Metadata, Outcome, ShownState, State, Transaction,
+    examples,
 };
 use crate::money::{bank_accounts, reasons};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Result, Wrong};
-use crate::platform::http::{Fields, Json};
+use crate::platform::http::{Fields, Json, located, replayed};
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
 pub const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
@@ -204,20 +205,24 @@ impl From<Transaction> for TransactionView {
     }
 }
 
+/// What was asked for, and where it is found; that it was before, a header says.
+pub fn asked(status: StatusCode, Asked { row, replayed: before }: Asked) -> impl IntoResponse {
+    let place = located(format_args!("/v1/transactions/{}", row.id));
+    (status, place, replayed(before), Json(TransactionView::from(row)))
+}
+
 /// What was called off: 200 when it is cancelled, 202 while it is not yet.
 pub struct Cancelled(pub Transaction);
 
 impl IntoResponse for Cancelled {
     fn into_response(self) -> Response {
         let Self(row) = self;
-        let location = format!("/v1/transactions/{}", row.id);
-        match row.state {
-            State::Cancelled => Json(TransactionView::from(row)).into_response(),
-            _ => {
-                let body = Json(TransactionView::from(row));
-                (StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response()
-            }
+        let (is_done, location) = (row.state == State::Cancelled, format!("/v1/transactions/{}", row.id));
+        let body = Json(TransactionView::from(row));
+        if is_done {
+            return body.into_response();
         }
+        (StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response()
     }
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::metadata::Metadata;
 use super::states::{Direction, FailureReason, Hold, Kind, Outcome, ShownState, State, shown_state};
+use crate::money::subject::Subject;
 use crate::platform::clock::{self, DateTime};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::Lease;
@@ -73,6 +74,10 @@ pub struct LostWithdrawal {
 }
 
 impl Transaction {
+    pub fn subject(&self) -> Subject {
+        Subject::Transaction(self.id)
+    }
+
     /// What its customer, or a program, wrote to it: all else is of much the same size in each row.
     pub fn written_bytes(&self) -> usize {
         self.description.as_ref().map_or(0, String::len).saturating_add(self.metadata.bytes())

@@ -124,13 +124,9 @@ async fn advance(
     app.crash.at("batch.before_moves")?;
     let moved = advance_firsts(app, app.batch_db.of(lock_wait), items, durability).await?;
     app.crash.at("batch.moved")?;
-    Ok(outcome_of_each(items, moved))
-}
-
-/// What became of each: of several moves of a row the first has it.
-fn outcome_of_each(items: &[Advance], moved: Vec<Row>) -> Vec<Option<Row>> {
+    // What became of each: of several moves of a row the first has it.
     let mut moved: HashMap<Uuid, Row> = moved.into_iter().map(|row| (row.id, row)).collect();
-    items.iter().map(|step| moved.remove(&step.id)).collect()
+    Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
 }
 
 /// Of each row the first move, in the order in which any process locks rows.

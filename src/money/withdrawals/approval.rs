@@ -31,7 +31,6 @@ use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, SubjectHash};
 use crate::money::bank_accounts::{self, Details};
-use crate::money::subject::Subject;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::permissions::{Permission, WithdrawalsApprove};
@@ -48,12 +47,9 @@ pub struct Undecided {
     pub seen: Option<(Details, SubjectHash)>,
 }
 
-fn subject_of(withdrawal: &Transaction) -> Subject {
-    Subject::Transaction(withdrawal.id)
-}
-
 pub fn needed(app: &App, withdrawal: &Transaction) -> i64 {
-    app.config.approval_thresholds.needed(withdrawal.outflow).max(needed_while_new(app, withdrawal))
+    let while_new = if cooling(app, withdrawal).is_some() { NEEDED_WHILE_NEW } else { 0 };
+    app.config.approval_thresholds.needed(withdrawal.outflow).max(while_new)
 }
 
 /// What left the customer within 24 hours, this withdrawal included, as the ledger counted it when it reserved: whoever splits a sum is
@@ -64,10 +60,6 @@ pub(super) async fn outflow(app: &App, withdrawal: &Transaction) -> Result<Optio
         return Ok(None);
     }
     Ok(app.ledger.outflow_at(withdrawal.id, Account::wallet(withdrawal.user_id, currency)).await?)
-}
-
-fn needed_while_new(app: &App, withdrawal: &Transaction) -> i64 {
-    cooling(app, withdrawal).map_or(0, |_| NEEDED_WHILE_NEW)
 }
 
 /// How long the withdrawal's bank account still counts as new.
@@ -111,8 +103,7 @@ pub(super) async fn stop_unless_approved(
     if needed(app, withdrawal) == 0 {
         return hold_changed(app, withdrawal, destination).await;
     }
-    if approvals::validity(app, subject_of(withdrawal), &hash_of(withdrawal, destination)).await?
-        == ApprovalValidity::Yes
+    if approvals::validity(app, withdrawal.subject(), &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes
     {
         return Ok(None);
     }
@@ -126,6 +117,15 @@ async fn hold_changed(app: &App, withdrawal: &Transaction, destination: &Details
     }
     let reason = "the bank account is not what it was when the withdrawal was asked for";
     transactions::hold(app, withdrawal, Hold::NotApproved, reason).await.map(Some)
+}
+
+/// As [`stop_unless_approved`], right before money may leave, where an approval is needed: the details are read again.
+pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    if needed(app, withdrawal) == 0 {
+        return Ok(None);
+    }
+    let (destination, _) = seen_of(app, withdrawal).await?;
+    stop_unless_approved(app, withdrawal, &destination).await
 }
 
 /// `reserved → awaiting_approval`.
@@ -150,16 +150,7 @@ pub(super) async fn still_approved(
     hash: &SubjectHash,
 ) -> Result<bool> {
     let needed = needed(app, withdrawal);
-    approvals::still_approved(app, tx, (subject_of(withdrawal), hash), needed, WithdrawalsApprove::ROLES).await
-}
-
-/// The same right before money may leave, where an approval is needed: the details are read again.
-pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
-    if needed(app, withdrawal) == 0 {
-        return Ok(None);
-    }
-    let (destination, _) = seen_of(app, withdrawal).await?;
-    stop_unless_approved(app, withdrawal, &destination).await
+    approvals::still_approved(app, tx, (withdrawal.subject(), hash), needed, WithdrawalsApprove::ROLES).await
 }
 
 /// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is released the row says
@@ -189,7 +180,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let needed = needed(app, &withdrawal);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    let count = approvals::approve(app, &mut tx, subject_of(&withdrawal), decision, needed).await?;
+    let count = approvals::approve(app, &mut tx, withdrawal.subject(), decision, needed).await?;
     let moved = count.approved.map(|approved| Move::to(State::Reserved, Due::Now).with_approval(approved));
     let after = match &moved {
         Some(to) => transactions::advance_within(app, &mut *tx, &withdrawal, to).await?,
@@ -220,7 +211,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    approvals::decline(app, &mut tx, subject_of(&withdrawal), decision).await?;
+    approvals::decline(app, &mut tx, withdrawal.subject(), decision).await?;
     let declined = transactions::advance_within(app, &mut *tx, &withdrawal, &to).await?;
     let entry = Entry::of(&decision.actor, "withdrawal.declined", "transaction", id).change(
         json!({"state": withdrawal.state.name()}),

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::{NewWithdrawal, cancelling};
 use crate::app::App;
 use crate::identity::caller::Caller;
-use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
+use crate::money::transactions::routes::{Cancelled, TransactionView, asked, parse_amount, parse_description};
 use crate::money::transactions::{NewMetadata, examples, metadata};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -72,8 +72,7 @@ async fn create(
     Json(body): Json<NewWithdrawalBody>,
 ) -> Result<impl IntoResponse> {
     let requested = super::request(&app, &caller, body.parse(&app)?, key).await?;
-    let place = located(format_args!("/v1/transactions/{}", requested.withdrawal.id));
-    Ok((StatusCode::ACCEPTED, place, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
+    Ok(asked(StatusCode::ACCEPTED, requested))
 }
 
 /// Cancel a withdrawal

@@ -11,7 +11,6 @@ use super::approval;
 use crate::app::App;
 use crate::identity::users;
 use crate::money::approvals::{self, SubjectHash};
-use crate::money::subject::Subject;
 use crate::money::transactions::{self, Move, Transaction};
 use crate::money::{provider_objects, restrictions, safe_mode};
 use crate::platform::batcher::{Batch, LockWait};
@@ -82,7 +81,7 @@ impl Batch for MarkSubmitting {
 /// Where somebody has approved one of them: all people together, in the order of their ids.
 async fn lock_with_approvers(tx: &mut PgConnection, items: &[Submission], customers: &[Uuid]) -> Result<()> {
     let approved = items.iter().filter(|item| item.approved.is_some());
-    let approved: Vec<Subject> = approved.map(|item| Subject::Transaction(item.withdrawal.id)).collect();
+    let approved: Vec<_> = approved.map(|item| item.withdrawal.subject()).collect();
     if approved.is_empty() {
         return Ok(());
     }

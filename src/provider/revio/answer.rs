@@ -34,7 +34,7 @@ pub(super) fn closed_as_missing<T>(operation: Operation, answer: Result<T>) -> R
 }
 
 /// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, a line of a proxy's, or nothing.
-fn is_foreign(operation: Operation, status: StatusCode, body: &[u8]) -> bool {
+fn is_anothers_word(operation: Operation, status: StatusCode, body: &[u8]) -> bool {
     match (operation, body.trim_ascii_start().first()) {
         (Operation::File, first) => first == Some(&b'<'),
         // That it is done may be said without a word.
@@ -69,7 +69,7 @@ pub(super) async fn read(
         body.extend_from_slice(&chunk);
     }
     match status {
-        status if is_foreign(operation, status, &body) && may_be_revios_word(status) => {
+        status if is_anothers_word(operation, status, &body) && may_be_revios_word(status) => {
             Err(RevioError::Page { status: status.as_u16() })
         }
         status if status.is_success() => Ok(body),
