@@ -197,28 +197,20 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
 }
 
 /// Reads the settings, sets up the logs, connects, runs, and lets go of the ledger at the end.
-async fn with_app<F, Fut>(body: F) -> Result<ExitCode, BoxError>
-where
-    F: FnOnce(App) -> Fut,
-    Fut: Future<Output = Result<ExitCode, BoxError>>,
-{
+async fn with_app(body: impl AsyncFnOnce(App) -> Result<ExitCode, BoxError>) -> Result<ExitCode, BoxError> {
     with(Config::from_env()?, |config| config.database_url.clone(), body).await
 }
 
 /// The same as the role that owns the tables.
-async fn with_owner<F, Fut>(body: F) -> Result<ExitCode, BoxError>
-where
-    F: FnOnce(App) -> Fut,
-    Fut: Future<Output = Result<ExitCode, BoxError>>,
-{
+async fn with_owner(body: impl AsyncFnOnce(App) -> Result<ExitCode, BoxError>) -> Result<ExitCode, BoxError> {
     with(Config::from_env()?, |config| config.migration_database_url.clone(), body).await
 }
 
-async fn with<F, Fut>(config: Config, url: fn(&Config) -> SecretString, body: F) -> Result<ExitCode, BoxError>
-where
-    F: FnOnce(App) -> Fut,
-    Fut: Future<Output = Result<ExitCode, BoxError>>,
-{
+async fn with(
+    config: Config,
+    url: fn(&Config) -> SecretString,
+    body: impl AsyncFnOnce(App) -> Result<ExitCode, BoxError>,
+) -> Result<ExitCode, BoxError> {
     let telemetry = Telemetry::start(config.log_format, &config.collectors)?;
     let shutdown = config.shutdown.saturating_sub(telemetry.time_to_close());
     let url = url(&config);
@@ -465,7 +457,7 @@ async fn rebuild_read_model(app: App, accept_lost: bool) -> Result<ExitCode, Box
 async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
     let report = projector::verify(&app).await?;
     for difference in &report.differences {
-        say(&format!("{} {} {}", difference.what, difference.id, difference.problem))?;
+        say(&format!("{} {} {}", difference.what.name(), difference.id, difference.problem))?;
     }
     for day in &report.days {
         say(&format!("day {} in {} is not the sum of its transfers", day.day, day.currency))?;

@@ -220,7 +220,7 @@ impl TransferId {
     }
 
     pub fn row(self) -> Uuid {
-        Uuid::from_u128(self.0 & ROW_MASK)
+        row_of(self.as_uuid())
     }
 
     /// See [`Leg::byte`].
@@ -244,6 +244,11 @@ impl TransferId {
 /// The id of a business row: a UUIDv7 whose last byte is zero, so 66 bits are random.
 pub fn row_id(unix_millis: u64, random: [u8; 10]) -> Uuid {
     Uuid::from_u128(uuid_v7(unix_millis, random) & ROW_MASK)
+}
+
+/// The row that a transfer's id is made of; of a row's own id the same.
+pub fn row_of(transfer: Uuid) -> Uuid {
+    Uuid::from_u128(transfer.as_u128() & ROW_MASK)
 }
 
 /// The id of a user: a UUIDv7 whose last two bytes are zero, so 58 bits are random.

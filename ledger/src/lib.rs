@@ -51,7 +51,7 @@ pub use calls::Observed;
 pub use chart::{Account, AccountCode, Side, TransferCode};
 pub use client::{Ledger, Options, is_base};
 pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
-pub use id::{AccountId, Leg, TransferId, row_id, user_id};
+pub use id::{AccountId, Leg, TransferId, row_id, row_of, user_id};
 pub use journals::JournalStanding;
 pub use payout_notes::{Reservation, WithdrawalStanding};
 pub use suspense_items::Taken;

@@ -82,6 +82,17 @@ pub enum RecordedKind {
     Void { pending: TransferId },
 }
 
+impl RecordedKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Posted => "posted",
+            Self::Pending => "pending",
+            Self::Post { .. } => "post",
+            Self::Void { .. } => "void",
+        }
+    }
+}
+
 impl Recorded {
     pub fn amount(&self) -> Result<Amount, LedgerError> {
         Amount::new(self.amount_minor, self.currency).map_err(|_| LedgerError::Contradiction("amount_too_large"))

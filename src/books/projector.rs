@@ -35,7 +35,7 @@ pub use self::recompute::{
     Compared, ComparedAccounts, account_is_right, compare_accounts, compare_page, line_is_right, recompute_account,
     recompute_line,
 };
-pub use self::verify::{Difference, Report, verify};
+pub use self::verify::{Difference, Report, What, verify};
 pub use self::watch::watch;
 
 /// With fewer transfers than this on a page the next look waits for the period, so that a steady trickle is copied in
@@ -104,7 +104,7 @@ pub async fn catch_up(app: &App) -> Result<()> {
 /// Copies one page into the tables that `db` sees. Transfers are read before accounts, so that no transfer is of an account
 /// that the read model has not heard of.
 async fn advance(app: &App, db: &mut PgConnection, lock: AdvisoryLock, currency: Currency) -> Result<Page> {
-    let cursor = match store::cursor(&mut *db, currency.code()).await? {
+    let cursor = match store::cursor_if_begun(&mut *db, currency.code()).await? {
         Some(cursor) => cursor,
         None => {
             store::start_cursor(&mut *db, currency.code(), app.clock.now()).await?;
@@ -233,12 +233,11 @@ fn touched(transfers: &[Recorded]) -> Vec<Uuid> {
 
 /// How the read model names a kind, and the reservation that it resolves.
 fn kind_of(transfer: &Recorded) -> (&'static str, Option<Uuid>) {
-    match transfer.kind {
-        RecordedKind::Posted => ("posted", None),
-        RecordedKind::Pending => ("pending", None),
-        RecordedKind::Post { pending } => ("post", Some(pending.as_uuid())),
-        RecordedKind::Void { pending } => ("void", Some(pending.as_uuid())),
-    }
+    let pending = match transfer.kind {
+        RecordedKind::Posted | RecordedKind::Pending => None,
+        RecordedKind::Post { pending } | RecordedKind::Void { pending } => Some(pending.as_uuid()),
+    };
+    (transfer.kind.name(), pending)
 }
 
 /// What never changes of an account. Its id says the same as its fields, or it is not one of ours.
@@ -255,6 +254,16 @@ fn opened(account: &RecordedAccount, currency: Currency) -> Result<OpenedAccount
     })
 }
 
+/// How far a currency's copy is; 0 = nothing is copied.
+pub async fn copied_to(app: &App, currency: Currency) -> Result<i64> {
+    Ok(store::cursor(&app.db, currency.code()).await?.timestamp)
+}
+
+/// The same of all that were begun.
+pub async fn cursors(app: &App) -> Result<Vec<(String, i64)>> {
+    Ok(store::cursors(&app.db).await?)
+}
+
 /// How far a currency's read model is behind the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
@@ -268,8 +277,8 @@ pub struct Lag {
 pub async fn lag(app: &App) -> Result<Vec<Lag>> {
     let mut all = Vec::with_capacity(app.config.currencies.len());
     for currency in app.config.currencies.iter().copied() {
-        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default();
-        let waiting = app.ledger.transfers_after(currency, cursor.timestamp.unsigned_abs(), LAG_MAX).await?;
+        let copied = copied_to(app, currency).await?;
+        let waiting = app.ledger.transfers_after(currency, copied.unsigned_abs(), LAG_MAX).await?;
         let age = waiting.first().map_or(TimeDelta::zero(), |oldest| {
             let executed = chrono::DateTime::from_timestamp_nanos(nanoseconds(oldest.timestamp));
             (app.clock.now() - executed).max(TimeDelta::zero())

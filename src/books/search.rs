@@ -11,7 +11,7 @@ use ledger::Leg;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::books::history::filter::{ids_beginning, row_of};
+use crate::books::history::filter::ids_beginning;
 use crate::money::transactions::RequestMark;
 use crate::platform::{error::Result, text_enum::text_enum};
 
@@ -49,7 +49,7 @@ pub async fn find(app: &App, text: &str, reads_audit: bool) -> Result<Vec<Hit>> 
             && let row = if leg.is_journals() { What::Journal } else { What::Transaction }
             && let Some(hit) = hits.iter_mut().find(|hit| hit.what == row && hit.matched == "id")
             // An id that a row could have made is no proof of a transfer.
-            && app.ledger.has(row_of(id), &[leg]).await?
+            && app.ledger.has(ledger::row_of(id), &[leg]).await?
         {
             (hit.what, hit.id) = (What::Transfer, id);
         }

@@ -13,23 +13,21 @@ pub mod routes;
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use ledger::{Account, BATCH_MAX, Balance, Currency, Recorded, RecordedKind, TransferCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::platform::clock::{CLOCK_MARGIN, DateTime, last_nanosecond_before};
 use crate::platform::error::{Error, Result};
 use crate::platform::openapi::words;
-use crate::platform::{clock::DateTime, http::json::text, slow_reads, zone::Zone};
+use crate::platform::{http::json::text, slow_reads, zone::Zone};
 
 /// As many as a JSON answer or a PDF file holds. A CSV file has no end.
 const LINES_MAX: usize = 10_000;
 /// What is looked at for them: reservations and releases are no lines, but have to be read.
 const ENTRIES_MAX: usize = 50_000;
-/// No cluster is further from our clock than this.
-const CLOCK_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
@@ -130,14 +128,10 @@ impl Reader {
         let now = app.clock.now();
         let to = request.to.min(now).max(request.from);
         let wallet = Account::wallet(request.user_id, request.currency);
-        let before = |moment: DateTime| nanoseconds(moment).saturating_sub(1);
-        let last = app.ledger.last_change(wallet, before(to)).await?;
+        let after = last_nanosecond_before(request.from);
+        let last = app.ledger.last_change(wallet, last_nanosecond_before(to)).await?;
         let (until, closing) = last.map_or((0, 0), |(timestamp, balance)| (timestamp, balance.posted()));
-        let opening = if until <= before(request.from) {
-            closing
-        } else {
-            app.ledger.balance_at(wallet, before(request.from)).await?.posted()
-        };
+        let opening = if until <= after { closing } else { app.ledger.balance_at(wallet, after).await?.posted() };
         let summary = Summary {
             currency: request.currency,
             from: request.from,
@@ -147,7 +141,7 @@ impl Reader {
             closing_balance: closing,
         };
         let (user_id, zone) = (request.user_id, request.zone);
-        Ok(Self { summary, user_id, wallet, zone, after: before(request.from), until, balance: opening })
+        Ok(Self { summary, user_id, wallet, zone, after, until, balance: opening })
     }
 
     /// The next lines, which may be none; `None` at the end, where the balances were found to tie out. `wait`: for the turn to read.
@@ -206,10 +200,4 @@ fn line(transfer: &Recorded, amount: i64, balance: Balance) -> Line {
         amount,
         running_balance: balance.posted(),
     }
-}
-
-/// The ledger's clock begins in 1970 and ends in 2262; nothing lies beyond.
-fn nanoseconds(at: DateTime) -> u64 {
-    let nanoseconds = at.timestamp_nanos_opt().unwrap_or(if at.timestamp() < 0 { 0 } else { i64::MAX });
-    u64::try_from(nanoseconds).unwrap_or(0)
 }

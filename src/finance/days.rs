@@ -1,5 +1,4 @@
-//! The days of the accounts, which begin at midnight in `REPORTING_TIME_ZONE` wherever the service runs. For `statement_files`, `trial_balance`
-//! and `periods`.
+//! The days of the accounts, which begin at midnight in `REPORTING_TIME_ZONE` wherever the service runs. For all of finance.
 
 mod store;
 
@@ -50,12 +49,6 @@ pub async fn end(app: &App, day: NaiveDate) -> Result<DateTime> {
 /// The last moment of a day, as PostgreSQL counts.
 pub async fn last_moment(app: &App, day: NaiveDate) -> Result<DateTime> {
     Ok(end(app, day).await? - TimeDelta::microseconds(1))
-}
-
-/// The last nanosecond before a moment, as the ledger counts.
-pub fn last_nanosecond_before(moment: DateTime) -> u64 {
-    let nanoseconds = moment.timestamp_nanos_opt().unwrap_or(if moment.timestamp() < 0 { 0 } else { i64::MAX });
-    u64::try_from(nanoseconds).unwrap_or(0).saturating_sub(1)
 }
 
 pub fn after(day: NaiveDate, days: u64) -> NaiveDate {

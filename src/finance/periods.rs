@@ -36,14 +36,14 @@ use crate::identity::audit::{self, Entry};
 use crate::identity::staff::StaffMember;
 use crate::identity::users;
 use crate::money::approvals::{self, SubjectHash};
-use crate::platform::clock::DateTime;
+use crate::platform::clock::{DateTime, last_nanosecond_before};
 use crate::platform::error::{Error, FieldError, Reason, Result};
 use crate::platform::http::fields;
 use crate::platform::permissions::{PeriodsApprove, PeriodsClose, Permission};
 use crate::platform::text_enum::text_enum;
 
 pub use printing::{Report, customers, journal, printed};
-pub use store::{Period, list};
+pub use store::Period;
 
 use store::Window;
 
@@ -112,7 +112,7 @@ impl Span {
     async fn of(app: &App, month: Month) -> Result<Self> {
         let (start, end) =
             (days::start(app, month.first_day()).await?, days::start(app, month.next().first_day()).await?);
-        Ok(Self { month, end, before: days::last_nanosecond_before(start), cut: days::last_nanosecond_before(end) })
+        Ok(Self { month, end, before: last_nanosecond_before(start), cut: last_nanosecond_before(end) })
     }
 
     fn window<'a>(&self, app: &'a App) -> Window<'a> {
@@ -184,6 +184,11 @@ impl From<Period> for PeriodView {
 
 pub async fn find(app: &App, month: Month) -> Result<Period> {
     store::find(&app.db, month.0).await?.ok_or(Error::NotFound("period"))
+}
+
+/// All of them, the newest first, without their packs: twelve a year.
+pub async fn list(app: &App) -> Result<Vec<Period>> {
+    Ok(store::list(&app.db).await?)
 }
 
 /// `→ awaiting_approval`. `accepts`: open breaks that the maker says may stay open; the checker sees them in the pack.

@@ -39,6 +39,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::digest::sha256;
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, FieldError, Result};
+use crate::platform::queue;
 use crate::platform::text_enum::text_enum;
 use crate::provider::revio::{PayoutStatus, PurchaseStatus};
 
@@ -390,5 +391,5 @@ async fn opened(app: &App, id: Uuid) -> Result<Option<Vec<u8>>> {
 /// Forgets what files held whose time is over, as `RETENTION` says; what was found in them stays. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let before = app.clock.now() - app.config.retention.statement_files;
-    Ok(i64::try_from(store::prune(&app.db, before, PRUNE_BATCH).await?).is_ok_and(|pruned| pruned == PRUNE_BATCH))
+    Ok(queue::is_full(store::prune(&app.db, before, PRUNE_BATCH).await?, PRUNE_BATCH))
 }

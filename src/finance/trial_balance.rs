@@ -8,21 +8,19 @@ pub mod csv;
 pub mod routes;
 mod store;
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::NaiveDate;
 use ledger::{AccountCode, Currency, Side};
 use serde::Serialize;
 use sqlx::PgExecutor;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::books::projector;
 use crate::finance::days;
-use crate::platform::clock::DateTime;
+use crate::platform::clock::{CLOCK_MARGIN, DateTime, last_nanosecond_before};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::json::text;
 use crate::platform::text_enum::text_enum;
-
-/// No cluster is further from our clock than this.
-pub const CLOCK_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
 text_enum! {
     #[schema(as = AccountSection)]
@@ -106,11 +104,11 @@ pub async fn of_day(app: &App, currency: Currency, day: NaiveDate) -> Result<Tri
     let end = days::end(app, day).await?;
     let is_final = end + CLOCK_MARGIN <= app.clock.now();
     let cut = if is_final {
-        let cut = days::last_nanosecond_before(end);
+        let cut = last_nanosecond_before(end);
         require_read_model(app, currency, cut).await?;
         cut
     } else {
-        store::copied_to(&app.db, currency.code()).await?.unsigned_abs().min(days::last_nanosecond_before(end))
+        projector::copied_to(app, currency).await?.unsigned_abs().min(last_nanosecond_before(end))
     };
     let accounts = at(app, &app.db, currency, cut).await?;
     let last = chrono::DateTime::from_timestamp_nanos(i64::try_from(cut).unwrap_or(i64::MAX));
@@ -150,7 +148,7 @@ pub async fn at(app: &App, db: impl PgExecutor<'_>, currency: Currency, cut: u64
 /// # Errors
 /// [`Error::BooksBehind`]
 pub async fn require_read_model(app: &App, currency: Currency, cut: u64) -> Result<()> {
-    let cursor = store::copied_to(&app.db, currency.code()).await?.unsigned_abs();
+    let cursor = projector::copied_to(app, currency).await?.unsigned_abs();
     if cursor >= cut {
         return Ok(());
     }

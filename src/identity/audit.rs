@@ -22,7 +22,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::{error::Result, permissions::Role, slow_reads};
+use crate::platform::{error::Result, permissions::Role, queue, slow_reads};
 
 pub use chain::Head;
 pub use refusals::record_refusal;
@@ -195,7 +195,7 @@ pub async fn seal(app: &App) -> Result<bool> {
     store::move_head(&mut *tx, &head).await?;
     tx.commit().await?;
     tracing::info!(audit.head = %head, rows = rows.len(), "audit rows chained");
-    Ok(i64::try_from(rows.len()).is_ok_and(|count| count == SEAL_BATCH))
+    Ok(queue::is_full(rows.len(), SEAL_BATCH))
 }
 
 #[derive(Debug, PartialEq, Eq)]

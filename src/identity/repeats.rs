@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::queue;
 
 pub use store::{KeptAnswers, forget_about};
 
@@ -133,5 +134,5 @@ pub async fn finish(app: &App, call: &Call, end: &End) -> Result<()> {
 /// Deletes a batch of what nobody repeats any more. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let deleted = store::delete_before(&app.db, app.clock.now() - KEPT, PRUNED_AT_ONCE).await?;
-    Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
+    Ok(queue::is_full(deleted, PRUNED_AT_ONCE))
 }

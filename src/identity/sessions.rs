@@ -27,7 +27,7 @@ use crate::platform::error::{Error, Reason, Result};
 use crate::platform::tokens::Claims;
 use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
 use crate::platform::{
-    clock::DateTime, hashing::Priority, permissions::Role, rate_limits::Class, text_enum::text_enum,
+    clock::DateTime, hashing::Priority, permissions::Role, queue, rate_limits::Class, text_enum::text_enum,
 };
 
 pub use store::Session;
@@ -373,7 +373,7 @@ pub async fn prune(app: &App) -> Result<bool> {
     let now = app.clock.now();
     let ended = store::delete_ended(&app.db, now - app.config.retention.sessions, BATCH).await?;
     let used = store::delete_used(&app.db, now - TimeDelta::seconds(REFRESH_SECS), BATCH).await?;
-    Ok([ended, used].iter().any(|count| i64::try_from(*count).is_ok_and(|count| count == BATCH)))
+    Ok([ended, used].into_iter().any(|count| queue::is_full(count, BATCH)))
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.

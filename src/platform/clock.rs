@@ -21,6 +21,8 @@ use crate::platform::text_enum::text_enum;
 /// A moment in UTC, as rows and answers carry it.
 pub type DateTime = chrono::DateTime<Utc>;
 
+/// No cluster is further from our clock than this.
+pub const CLOCK_MARGIN: TimeDelta = TimeDelta::minutes(1);
 /// What another clock showed during a longer wait than this is too vague to be used.
 const WAIT_MAX: i64 = 1_000_000;
 /// When PostgreSQL's clock turns out to be behind what was believed, our time stands still until it has caught up, so that ids and
@@ -238,6 +240,12 @@ pub fn first_id_not_before(time: DateTime) -> Uuid {
 pub fn time_of(id: Uuid) -> DateTime {
     let millis = i64::try_from(id.as_u128() >> 80).unwrap_or_default();
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
+}
+
+/// The last nanosecond before a moment, as the ledger counts: its clock begins in 1970 and ends in 2262, and nothing lies beyond.
+pub fn last_nanosecond_before(moment: DateTime) -> u64 {
+    let nanoseconds = moment.timestamp_nanos_opt().unwrap_or(if moment.timestamp() < 0 { 0 } else { i64::MAX });
+    u64::try_from(nanoseconds).unwrap_or(0).saturating_sub(1)
 }
 
 #[cfg(test)]

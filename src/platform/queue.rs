@@ -77,6 +77,11 @@ pub struct Lease {
     pub until: DateTime,
 }
 
+/// Whether so many are as many as were asked for: there may be more.
+pub fn is_full(count: impl TryInto<i64>, limit: i64) -> bool {
+    count.try_into().is_ok_and(|count| count == limit)
+}
+
 /// What comes after a failed step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -119,16 +124,12 @@ pub async fn claim_due<'a, W: Work + Send + 'a>(work: W, queue: Queue<'a>, limit
     let work = Arc::new(work);
     let step = |row| {
         let work = Arc::clone(&work);
-        async move { step_one(&*work, queue, &row).await }.boxed()
+        async move { step_one(&*work, queue, &row).instrument(work.span(&row)).await }.boxed()
     };
     Ok(claimed.into_iter().map(step).collect())
 }
 
 async fn step_one<W: Work>(work: &W, queue: Queue<'_>, row: &W::Claimed) {
-    step_within(work, queue, row).instrument(work.span(row)).await;
-}
-
-async fn step_within<W: Work>(work: &W, queue: Queue<'_>, row: &W::Claimed) {
     let (id, label) = (W::id(row), work.label(row));
     let stepped = match tokio::time::timeout(STEP_DEADLINE, caught(work.step(row))).await {
         Ok(stepped) => stepped,

@@ -22,7 +22,7 @@ use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
 };
 use crate::platform::error::{Error, Result};
-use crate::platform::queue::Step;
+use crate::platform::queue::{self, Step};
 use crate::webhooks::outgoing::{deliveries, deliveries::Lane, sources};
 use crate::webhooks::{inbox, refused};
 
@@ -144,7 +144,7 @@ async fn nothing_more(done: impl Future<Output = Result<()>>) -> Result<bool> {
 }
 
 async fn is_full_batch(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
-    Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
+    Ok(queue::is_full(claimed.await?, BATCH))
 }
 
 /// What nobody has use for any more, a batch of each, as `RETENTION` says; sums of more than a day ago.

@@ -36,7 +36,7 @@ use crate::provider::revio::error::slow_down;
 
 pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
-pub use error::RevioError;
+pub use error::{RevioError, is_unauthorized};
 use objects::Flag;
 pub use objects::{NewPayout, NewPurchase, PastPayoutStatus, Payment, Payout, PayoutStatus, Purchase, PurchaseStatus};
 

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
-use octoco::books::projector::{self, Difference};
+use octoco::books::projector::{self, Difference, What};
 use octoco::identity::audit::Actor;
 use octoco::money::safe_mode;
 use octoco::platform::advisory_lock::AdvisoryLock;
@@ -244,12 +244,12 @@ async fn what_was_changed_by_hand_is_named_and_a_rebuild_mends_it(db: PgPool) {
     let named = |what, id, problem| Difference { what, id, problem };
     assert_eq!(report.different, 6, "{:?}", report.differences);
     for expected in [
-        named("transfer", gone, "has no row"),
-        named("transfer", altered, "has another row than the ledger's transfer"),
-        named("transfer", invented, "is a row that the ledger does not have"),
-        named("transfer", beyond, "is a row beyond what was copied"),
-        named("account", account, "has another balance than in the ledger"),
-        named("account", unopened, "has no row"),
+        named(What::Transfer, gone, "has no row"),
+        named(What::Transfer, altered, "has another row than the ledger's transfer"),
+        named(What::Transfer, invented, "is a row that the ledger does not have"),
+        named(What::Transfer, beyond, "is a row beyond what was copied"),
+        named(What::Account, account, "has another balance than in the ledger"),
+        named(What::Account, unopened, "has no row"),
     ] {
         assert!(report.differences.contains(&expected), "{expected:?} is not in {:?}", report.differences);
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::frames::{self, Ended, Over};
 use super::{balances_of_all, count_end, rows, store};
 use crate::app::App;
+use crate::books::projector;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue;
@@ -112,7 +113,7 @@ impl Feed {
     /// Whose accounts the transfers touched that were copied since the last look, and how far that is.
     async fn transfers_of(&self, app: &App, users: &[Uuid], now: DateTime) -> Result<(Vec<Uuid>, Cursors)> {
         let oldest = (now - TRANSFERS_AGE_MAX).timestamp_nanos_opt().unwrap_or(0);
-        let cursors = store::cursors(&app.db).await?;
+        let cursors = projector::cursors(app).await?;
         let mut copied = store::Copied::default();
         for (currency, until) in &cursors {
             match self.cursors.get(currency) {

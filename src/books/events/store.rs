@@ -54,12 +54,6 @@ pub(super) async fn changed_of(
     query.fetch_all(&mut *tx).await
 }
 
-/// How far the copy of each currency's ledger is.
-pub(super) async fn cursors(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
-    let rows = sqlx::query!("select currency, timestamp from ledger_cursor").fetch_all(db).await?;
-    Ok(rows.into_iter().map(|row| (row.currency, row.timestamp)).collect())
-}
-
 /// Parts of the ledger's copy: of a currency, what came after one timestamp and up to another.
 #[derive(Default)]
 pub(super) struct Copied {

@@ -193,7 +193,8 @@ impl Filter {
 
     /// Whether it asks for what `transactions_user`, `transactions_kind` and `transactions_state` hold beside the id.
     pub(super) fn is_of_indexes(&self) -> bool {
-        !self.is_by_completion() && self.asks_for_words()
+        let asks = !self.kinds.is_empty() || !self.states.is_empty() || self.under_review || self.currency.is_some();
+        asks && !self.is_by_completion()
     }
 
     /// Whether a walk through one index, in the order of time, finds the rows soon, whosever they are, however many there are.
@@ -224,10 +225,6 @@ impl Filter {
             ..Self::of(*scope)
         };
         words && *self == unasked
-    }
-
-    fn asks_for_words(&self) -> bool {
-        !self.kinds.is_empty() || !self.states.is_empty() || self.under_review || self.currency.is_some()
     }
 
     /// Whether no row can fit: no index would find out soon that a million deposits are all not `rejected`.
@@ -366,13 +363,8 @@ fn metadata(fields: &mut Fields, text: &str) -> Metadata {
 
 fn reference(fields: &mut Fields, text: &str) -> Reference {
     let key = fields.search("reference", text, 1..=REFERENCE_CHARS_MAX);
-    let row_id = key.parse::<Uuid>().ok().map(row_of);
+    let row_id = key.parse::<Uuid>().ok().map(ledger::row_of);
     Reference { key, row_id }
-}
-
-/// A transfer's id is its row's id and a leg in the last byte.
-pub fn row_of(id: Uuid) -> Uuid {
-    Uuid::from_u128(id.as_u128() & !0xff)
 }
 
 fn search(fields: &mut Fields, text: &str) -> Search {
@@ -392,7 +384,7 @@ pub fn ids_beginning(text: &str) -> Option<(Uuid, Uuid)> {
     }
     if digits.len() == ID_DIGITS {
         let id = digits.parse::<Uuid>().ok()?;
-        return Some((row_of(id), id));
+        return Some((ledger::row_of(id), id));
     }
     let padded = |digit: &str| format!("{digits}{}", digit.repeat(ID_DIGITS - digits.len())).parse::<Uuid>().ok();
     Some((padded("0")?, padded("f")?))

@@ -1,7 +1,7 @@
 //! How a row of a list looks to staff, and how one row with its life looks to its owner and to staff.
 
 use chrono::TimeDelta;
-use ledger::{Account, AccountId, Leg, Recorded, RecordedKind, TransferCode};
+use ledger::{Account, AccountId, Leg, Recorded, TransferCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -119,12 +119,7 @@ impl From<&Recorded> for TransferView {
             amount: transfer.amount_minor,
             currency: transfer.currency.code(),
             code: TransferCode::from_code(transfer.code).map(TransferCode::name),
-            kind: match transfer.kind {
-                RecordedKind::Posted => "posted",
-                RecordedKind::Pending => "pending",
-                RecordedKind::Post { .. } => "post",
-                RecordedKind::Void { .. } => "void",
-            },
+            kind: transfer.kind.name(),
             at: ledger_time(transfer.timestamp),
         }
     }

@@ -74,8 +74,7 @@ pub async fn day_is_right(app: &App, currency: Currency, day: NaiveDate) -> Resu
 
 /// One day anew, from the copied transfers, while nobody copies.
 pub async fn add_up_day(app: &App, currency: Currency, day: NaiveDate) -> Result<()> {
-    let mut db = app.db.acquire().await?;
-    let mut tx = db.begin().await?;
+    let mut tx = app.db.begin().await?;
     if !copy::try_lock(&mut *tx, AdvisoryLock::Projector).await? {
         return Err(Error::StaleState);
     }

@@ -6,13 +6,12 @@
 
 use std::collections::HashMap;
 
-use ledger::{Account, AccountCode, BATCH_MAX, Currency, Leg, Recorded, TransferId};
-use sqlx::Connection;
+use ledger::{Account, AccountCode, BATCH_MAX, Currency, Leg, Recorded, TransferId, row_of};
 use uuid::Uuid;
 
 use super::books::{Line, Sides, Standing, nanoseconds};
 use super::store::{self, AccountRow, TransferRow};
-use super::{touched, watch};
+use super::{copied_to, touched, watch};
 use crate::app::App;
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
@@ -61,8 +60,7 @@ pub async fn line_is_right(app: &App, id: Uuid) -> Result<bool> {
 pub async fn recompute_line(app: &App, id: Uuid) -> Result<()> {
     watch::ledger_must_be_whole(app).await?;
     let expected = expected_line(app, id).await?;
-    let mut db = app.db.acquire().await?;
-    let mut tx = db.begin().await?;
+    let mut tx = app.db.begin().await?;
     if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await? {
         return Err(Error::StaleState);
     }
@@ -77,8 +75,7 @@ pub async fn recompute_line(app: &App, id: Uuid) -> Result<()> {
 /// `None`: the ledger has no such transfer, or the copy is not as far.
 async fn expected_line(app: &App, id: Uuid) -> Result<Option<(Currency, TransferRow)>> {
     let Some(transfer) = recorded(app, id).await? else { return Ok(None) };
-    let cursor = store::cursor(&app.db, transfer.currency.code()).await?.unwrap_or_default();
-    if nanoseconds(transfer.timestamp) > cursor.timestamp {
+    if nanoseconds(transfer.timestamp) > copied_to(app, transfer.currency).await? {
         return Ok(None);
     }
     let mut sides = [Sides::default(); 2];
@@ -97,10 +94,9 @@ async fn expected_line(app: &App, id: Uuid) -> Result<Option<(Currency, Transfer
 
 /// By its id; a leg that no row's money has is found where its line says that it is.
 async fn recorded(app: &App, id: Uuid) -> Result<Option<Recorded>> {
-    let row = Uuid::from_u128(id.as_u128() & !0xff);
     let [.., byte] = *id.as_bytes();
     if let Some(leg) = Leg::from_byte(byte) {
-        return Ok(app.ledger.lookup(&[TransferId::of(row, leg)]).await?.into_iter().next());
+        return Ok(app.ledger.lookup(&[TransferId::of(row_of(id), leg)]).await?.into_iter().next());
     }
     let Some(line) = store::transfer(&app.db, id).await? else { return Ok(None) };
     for currency in app.config.currencies.iter().copied() {
@@ -130,12 +126,10 @@ pub async fn account_is_right(app: &App, currency: Currency, id: Uuid) -> Result
 pub async fn recompute_account(app: &App, currency: Currency, id: Uuid) -> Result<()> {
     watch::ledger_must_be_whole(app).await?;
     let Some((at, standing)) = wrong_account(app, currency, id).await? else { return Ok(()) };
-    let mut db = app.db.acquire().await?;
-    let mut tx = db.begin().await?;
-    let unmoved = async |tx: &mut sqlx::PgConnection| {
-        Ok::<_, Error>(store::cursor(tx, currency.code()).await?.unwrap_or_default().timestamp == at)
-    };
-    if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await? || !unmoved(&mut tx).await? {
+    let mut tx = app.db.begin().await?;
+    if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await?
+        || store::cursor(&mut *tx, currency.code()).await?.timestamp != at
+    {
         return Err(Error::StaleState);
     }
     store::update_accounts(&mut *tx, &[(id, standing)]).await?;
@@ -145,10 +139,10 @@ pub async fn recompute_account(app: &App, currency: Currency, id: Uuid) -> Resul
 
 /// The cursor and how the account stands there, if the copy says otherwise.
 async fn wrong_account(app: &App, currency: Currency, id: Uuid) -> Result<Option<(i64, Standing)>> {
-    let before = store::cursor(&app.db, currency.code()).await?.unwrap_or_default().timestamp;
+    let before = copied_to(app, currency).await?;
     let Some(row) = store::accounts(&app.db, &[id]).await?.into_iter().next() else { return Ok(None) };
     let Some(account) = account_of(app, &row, currency) else { return Ok(None) };
-    let after = store::cursor(&app.db, currency.code()).await?.unwrap_or_default().timestamp;
+    let after = copied_to(app, currency).await?;
     if before != after {
         // The copy went on between the two: the account may have moved, and the next look sees it.
         return Err(Error::StaleState);

@@ -127,14 +127,25 @@ pub(super) async fn wait_for_lock(db: impl PgExecutor<'_>, lock: AdvisoryLock) -
     sqlx::query!("select pg_advisory_xact_lock($1)", lock.number()).execute(db).await.map(drop)
 }
 
+/// Before the first page it stands at the beginning.
+pub(super) async fn cursor(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Cursor> {
+    cursor_if_begun(db, currency).await.map(Option::unwrap_or_default)
+}
+
 /// `None` before the first page.
-pub(super) async fn cursor(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Option<Cursor>> {
+pub(super) async fn cursor_if_begun(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Option<Cursor>> {
     let cursor = sqlx::query_as!(
         Cursor,
         "select timestamp, accounts_timestamp, complete_at from ledger_cursor where currency = $1",
         currency
     );
     cursor.fetch_optional(db).await
+}
+
+/// Of each currency that was begun.
+pub(super) async fn cursors(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!("select currency, timestamp from ledger_cursor").fetch_all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.currency, row.timestamp)).collect())
 }
 
 pub(super) async fn start_cursor(db: impl PgExecutor<'_>, currency: &str, now: DateTime) -> sqlx::Result<()> {

@@ -14,17 +14,25 @@ use super::days::{self, DifferentDay};
 use super::store::{self, AccountRow, Cursor, TransferRow};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
 
 /// So many are named; the others are only counted.
 const NAMED_MAX: usize = 100;
 const ACCOUNTS_PAGE: i64 = 5000;
 const BEYOND_MAX: i64 = 100;
 
+text_enum! {
+    /// Of what the read model has a row.
+    pub enum What {
+        Transfer = "transfer",
+        Account = "account",
+    }
+}
+
 /// One thing that the read model says and the ledger does not, or the other way round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// `transfer` or `account`.
-    pub what: &'static str,
+    pub what: What,
     pub id: Uuid,
     pub problem: &'static str,
 }
@@ -49,7 +57,7 @@ impl Report {
         self.different.saturating_add(self.days.len())
     }
 
-    fn differs(&mut self, what: &'static str, id: Uuid, problem: &'static str) {
+    fn differs(&mut self, what: What, id: Uuid, problem: &'static str) {
         self.different += 1;
         if self.differences.len() < NAMED_MAX {
             self.differences.push(Difference { what, id, problem });
@@ -60,12 +68,12 @@ impl Report {
 pub async fn verify(app: &App) -> Result<Report> {
     let mut report = Report::default();
     for currency in app.config.currencies.iter().copied() {
-        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default();
+        let cursor = store::cursor(&app.db, currency.code()).await?;
         let opened = all_accounts(app, currency).await?;
         let books = compare_transfers(app, (currency, cursor), &opened, &mut report).await?;
         compare_accounts(app, (currency, cursor), (&opened, &books), &mut report).await?;
         for id in store::beyond_cursor(&app.db, currency.code(), BEYOND_MAX).await? {
-            report.differs("transfer", id, "is a row beyond what was copied");
+            report.differs(What::Transfer, id, "is a row beyond what was copied");
         }
         report.days.extend(days::different(app, currency).await?);
     }
@@ -119,12 +127,12 @@ fn compare_rows(expected: &[TransferRow], stored: &[TransferRow], report: &mut R
     for row in stored {
         match missing.remove(&row.timestamp) {
             Some(expected) if expected == row => {}
-            Some(expected) => report.differs("transfer", expected.id, "has another row than the ledger's transfer"),
-            None => report.differs("transfer", row.id, "is a row that the ledger does not have"),
+            Some(expected) => report.differs(What::Transfer, expected.id, "has another row than the ledger's transfer"),
+            None => report.differs(What::Transfer, row.id, "is a row that the ledger does not have"),
         }
     }
     for row in missing.into_values() {
-        report.differs("transfer", row.id, "has no row");
+        report.differs(What::Transfer, row.id, "has no row");
     }
 }
 
@@ -143,13 +151,13 @@ async fn compare_accounts(
             let id = row.id;
             match opened.get(&id) {
                 None if row.opened().opened_timestamp <= cursor.accounts_timestamp => {
-                    report.differs("account", id, "is a row that the ledger does not have");
+                    report.differs(What::Account, id, "is a row that the ledger does not have");
                 }
                 // Opened since the ledger was asked.
                 None => {}
                 Some(account) => {
                     if let Some(problem) = problem_of(app, (currency, cursor), (account, books), &row).await? {
-                        report.differs("account", id, problem);
+                        report.differs(What::Account, id, problem);
                     }
                 }
             }
@@ -159,7 +167,7 @@ async fn compare_accounts(
     for (id, account) in opened {
         report.accounts += 1;
         if !seen.contains(id) && nanoseconds(account.timestamp) <= cursor.accounts_timestamp {
-            report.differs("account", *id, "has no row");
+            report.differs(What::Account, *id, "has no row");
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ const NAMED_MAX: usize = 5;
 /// One look; the worker calls it.
 pub async fn watch(app: &App) -> Result<bool> {
     for currency in &app.config.currencies {
-        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default().timestamp;
+        let cursor = super::copied_to(app, *currency).await?;
         let before = app.read_model_ends.lock().await.entry(*currency).or_default().saw(cursor, app.clock.now());
         if let Some(before) = before.filter(|before| *before > cursor) {
             let code = currency.code();
@@ -68,7 +68,7 @@ pub(super) async fn ledger_must_be_whole(app: &App) -> Result<()> {
 /// Where the copy of a currency ends with a transfer that the ledger has not.
 async fn lost_end(app: &App) -> Result<Option<(Currency, i64)>> {
     for currency in app.config.currencies.iter().copied() {
-        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default().timestamp;
+        let cursor = super::copied_to(app, currency).await?;
         if cursor == 0 {
             continue;
         }

@@ -1,7 +1,7 @@
 //! `GET /v1/admin/search`.
 
 use axum::extract::State;
-use ledger::Leg;
+use ledger::{Leg, row_of};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::{Hit, What};
 use crate::app::App;
-use crate::books::history::filter::row_of;
 use crate::identity::staff::Staff;
 use crate::platform::http::{Fields, Json, Page, Query};
 use crate::platform::{

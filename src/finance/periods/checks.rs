@@ -22,7 +22,8 @@ use crate::app::App;
 use crate::finance::days;
 use crate::finance::reconciliation::breaks;
 use crate::finance::statement_files::{Source, comparing};
-use crate::finance::trial_balance::{self, CLOCK_MARGIN};
+use crate::finance::trial_balance;
+use crate::platform::clock::CLOCK_MARGIN;
 use crate::platform::error::{Error, FieldError, Result};
 
 /// So many days or breaks are named.

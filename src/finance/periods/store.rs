@@ -6,10 +6,8 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Made, State};
-use crate::app::App;
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
 
 #[derive(Debug, Clone)]
 pub struct Period {
@@ -61,9 +59,9 @@ pub(super) async fn following(db: impl PgExecutor<'_>, month: NaiveDate) -> sqlx
         .await
 }
 
-/// All of them, the newest first, without their packs: twelve a year.
-pub async fn list(app: &App) -> Result<Vec<Period>> {
-    Ok(periods!("''::bytea", "order by month desc").fetch_all(&app.db).await?)
+/// The newest first, without their packs.
+pub(super) async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Period>> {
+    periods!("''::bytea", "order by month desc").fetch_all(db).await
 }
 
 /// `→ awaiting_approval`; false when it was closed meanwhile.

@@ -19,7 +19,7 @@ use super::run::Run;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::zone::business_days_after;
-use crate::provider::revio::{self, BalanceField, Errand, PAYOUT_BALANCE, RevioError};
+use crate::provider::revio::{self, BalanceField, Errand, PAYOUT_BALANCE};
 
 use self::store::Row;
 
@@ -39,11 +39,7 @@ fn ours(fields: &[&BalanceField]) -> Option<i64> {
 
 /// Whether Revio answers and has no balance for us: there is no such call, our key may not make it, or nothing of it can be read.
 pub(super) fn is_untold(error: &Error) -> bool {
-    match error {
-        Error::Unusable(_) => true,
-        Error::Unavailable(cause) => matches!(cause.downcast_ref(), Some(RevioError::Unauthorized { .. })),
-        _ => false,
-    }
+    matches!(error, Error::Unusable(_)) || revio::is_unauthorized(error)
 }
 
 /// Whether Revio said our figure of a currency.

@@ -19,11 +19,11 @@ use uuid::Uuid;
 use super::found::{BreakType, Found};
 use super::run::Run;
 use crate::app::App;
-use crate::books::projector;
+use crate::books::projector::{self, Difference, What};
 use crate::money::journals;
 use crate::money::transactions::{Kind, State};
 use crate::platform::error::{Error, Result};
-use crate::platform::queue::LEASE;
+use crate::platform::queue::{self, LEASE};
 
 use self::store::{Facts, Moved};
 
@@ -38,11 +38,6 @@ pub(super) struct Page<At> {
     pub(super) next: Option<At>,
 }
 
-/// The copy's cursors, and with them how far this run can see.
-pub(super) async fn cursors(app: &App) -> Result<Vec<(String, i64)>> {
-    Ok(store::cursors(&app.db).await?)
-}
-
 pub(super) async fn rows(app: &App, run: &Run, after: Uuid) -> Result<Page<Uuid>> {
     let ids = store::rows_after(&app.db, run, (after, run.oldest_row()), PAGE).await?;
     Ok(Page { found: check_rows(app, run, &ids).await?, looked_at: ids.len(), next: following(&ids) })
@@ -54,7 +49,7 @@ pub(super) async fn journals(app: &App, run: &Run, after: Uuid) -> Result<Page<U
 }
 
 fn following(ids: &[Uuid]) -> Option<Uuid> {
-    ids.last().copied().filter(|_| i64::try_from(ids.len()).is_ok_and(|count| count == PAGE))
+    ids.last().copied().filter(|_| queue::is_full(ids.len(), PAGE))
 }
 
 /// Transfers that the ledger made since the last cut: whether somebody asked for them, and what their rows say.
@@ -71,7 +66,7 @@ pub(super) async fn transfers(app: &App, run: &Run, after: i64) -> Result<Page<i
         found.extend(check_journals(app, run, &rows).await?);
     }
     let last = moved.last().map(|moved| moved.timestamp);
-    let is_full = i64::try_from(moved.len()).is_ok_and(|count| count == PAGE);
+    let is_full = queue::is_full(moved.len(), PAGE);
     Ok(Page { found, looked_at: moved.len(), next: last.filter(|_| is_full) })
 }
 
@@ -330,18 +325,17 @@ pub(super) fn wrong_account(run: &Run, id: Uuid, currency: Option<Currency>) -> 
 /// Every line and every account, with the balances on them, as [`projector::verify`] compares them.
 pub(super) async fn verify(app: &App, run: &Run) -> Result<Vec<Found>> {
     let report = projector::verify(app).await?;
+    let parsed = |code: Option<String>| code.map(|code| currency(&code)).transpose();
     let mut found = Vec::with_capacity(report.differences.len());
-    for difference in report.differences {
-        let code = match difference.what {
-            "account" => store::currency_of_account(&app.db, difference.id).await?,
-            _ => store::moved(&app.db, difference.id).await?.map(|moved| moved.currency),
+    for Difference { what, id, problem } in report.differences {
+        let one = match what {
+            What::Account => wrong_account(run, id, parsed(store::currency_of_account(&app.db, id).await?)?),
+            What::Transfer => {
+                let moved = store::moved(&app.db, id).await?;
+                wrong_line(run, parsed(moved.map(|moved| moved.currency))?, id)
+            }
         };
-        let currency = code.map(|code| currency(&code)).transpose()?;
-        let one = match difference.what {
-            "account" => wrong_account(run, difference.id, currency),
-            _ => wrong_line(run, currency, difference.id),
-        };
-        found.push(one.evident("problem", difference.problem));
+        found.push(one.evident("problem", problem));
     }
     Ok(found)
 }

@@ -12,6 +12,7 @@ use super::stages::Checkpoint;
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::platform::queue;
 
 /// So many breaks are named; the others are only counted.
 const NAMED_MAX: i64 = 5_000;
@@ -96,7 +97,7 @@ impl From<Break> for Line {
 
 pub(super) async fn write(app: &App, run: &Run, at: &Checkpoint, now: DateTime) -> Result<Vec<u8>> {
     let breaks = breaks::of_run(app, run.id, NAMED_MAX).await?;
-    let more = i64::try_from(breaks.len()).is_ok_and(|count| count == NAMED_MAX);
+    let more = queue::is_full(breaks.len(), NAMED_MAX);
     let report = Report {
         run_id: run.id,
         kind: run.kind,

@@ -266,7 +266,7 @@ async fn copied(app: &App, run: &mut Run) -> Result<Outcome> {
         return Err(Error::unavailable("the copy of the ledger is behind"));
     }
     // Timestamps are of one clock for all currencies; where one is further than another, that one has nothing between.
-    let cursors = inside::cursors(app).await?;
+    let cursors = projector::cursors(app).await?;
     run.ledger_cut = cursors.into_iter().map(|(_, cursor)| cursor).max().unwrap_or(0);
     Ok(Outcome::Done)
 }
@@ -303,7 +303,7 @@ async fn accounts(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> 
 /// The sums of one day a step.
 async fn days(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     let Some(currency) = currency_at(app, at) else { return Ok(Outcome::Done) };
-    let days = summaries::days(app, currency).await?;
+    let days = projector::all_days(app, currency).await?;
     let Some(day) = days.get(at.index) else {
         (at.currency, at.index) = (at.currency.saturating_add(1), 0);
         return Ok(Outcome::Again);

@@ -11,10 +11,6 @@ use crate::app::App;
 use crate::books::projector;
 use crate::platform::error::Result;
 
-pub(super) async fn days(app: &App, currency: Currency) -> Result<Vec<NaiveDate>> {
-    projector::all_days(app, currency).await
-}
-
 pub(super) async fn check(app: &App, run: &Run, currency: Currency, day: NaiveDate) -> Result<Vec<Found>> {
     if projector::day_is_right(app, currency, day).await? {
         return Ok(Vec::new());

@@ -23,7 +23,7 @@ use crate::platform::clock;
 use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::text_enum::text_enum;
-use crate::provider::revio::{RevioError, StatementStatus};
+use crate::provider::revio::{StatementStatus, is_unauthorized};
 
 const AFTER_THE_DAY: TimeDelta = TimeDelta::hours(1);
 const CAUGHT_UP_DAYS: u64 = 7;
@@ -60,7 +60,7 @@ pub async fn step(app: &App) -> Result<bool> {
         store::insert_once(&app.db, app.clock.row_id(), day, app.clock.now()).await?;
     }
     let claimed = queue::step_due(Requests(app), app.queue(), AT_ONCE).await?;
-    Ok(i64::try_from(claimed).is_ok_and(|count| count == AT_ONCE))
+    Ok(queue::is_full(claimed, AT_ONCE))
 }
 
 struct Requests<'a>(&'a App);
@@ -97,7 +97,7 @@ impl Work for Requests<'_> {
             store::forget(&app.db, request.id).await?;
         }
         // Nor is a key that may not ask for one, once that has lasted for days.
-        let is_shut = is_refused(error) && now - clock::time_of(request.id) > ASKED_FOR;
+        let is_shut = is_unauthorized(error) && now - clock::time_of(request.id) > ASKED_FOR;
         let cause = Error::Unusable(error.chain().into());
         let error = if cannot_be_had || is_shut { &cause } else { error };
         match app.queue().after(request.id, request.attempts, error, RETRY_MINUTES) {
@@ -157,10 +157,6 @@ async fn take(app: &App, request: &Claimed, (id, address): (Uuid, &str)) -> Resu
     app.crash.at("statement_files.imported")?;
     store::set_imported(&app.db, request.id, file.id).await?;
     Ok("imported")
-}
-
-fn is_refused(error: &Error) -> bool {
-    matches!(error, Error::Unavailable(cause) if matches!(cause.downcast_ref(), Some(RevioError::Unauthorized { .. })))
 }
 
 /// For people, without anything of a file's cells: where it has no headings, a payer's words stand in their place.

@@ -2,12 +2,6 @@
 
 use sqlx::PgExecutor;
 
-/// How far a currency's copy is; 0 = nothing is copied.
-pub(super) async fn copied_to(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<i64> {
-    let cursor = sqlx::query_scalar!("select timestamp from ledger_cursor where currency = $1", currency);
-    Ok(cursor.fetch_optional(db).await?.unwrap_or(0))
-}
-
 /// By account code, debits less credits: what the customers' accounts hold now, without what was posted after the cut. One statement, and
 /// so one moment of the copy.
 pub(super) async fn customers(db: impl PgExecutor<'_>, currency: &str, cut: i64) -> sqlx::Result<Vec<(i32, i64)>> {

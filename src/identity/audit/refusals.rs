@@ -8,6 +8,7 @@ use super::{Actor, Entry, NOBODY, Origin, record, store};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::address::Networks;
+use crate::platform::queue;
 
 const ROWS_A_MINUTE: i64 = 60;
 const BATCH: i64 = 500;
@@ -41,5 +42,5 @@ pub(super) async fn tell_the_rest(app: &App) -> Result<bool> {
         record(app, &mut *tx, Entry::of(&actor, "caller.refused_more", "caller", &refused.actor).with(more)).await?;
     }
     tx.commit().await?;
-    Ok(i64::try_from(taken.len()).is_ok_and(|count| count == BATCH))
+    Ok(queue::is_full(taken.len(), BATCH))
 }

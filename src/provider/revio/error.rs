@@ -65,6 +65,11 @@ impl From<RevioError> for Error {
     }
 }
 
+/// Whether Revio does not let our key do it.
+pub fn is_unauthorized(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(cause) if matches!(cause.downcast_ref(), Some(RevioError::Unauthorized { .. })))
+}
+
 impl RevioError {
     /// Whether it is certain that Revio heard nothing of the call. No status is: a key or a limit that is refused says so of the call's way,
     /// and what stands on it may refuse the answer as well (`docs/provider.md`, statuses).

@@ -1,12 +1,11 @@
 //! SQL of `ledger_days`. Names of tables are unqualified, as in `projector/store.rs`: a rebuild has its own.
 
 use chrono::NaiveDate;
-use ledger::AccountId;
+use ledger::{AccountId, Leg, TransferId};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::books::projector::books::{Line, nanoseconds};
-use crate::books::projector::kind_of;
 use crate::platform::error::{Error, Result};
 
 /// What a day needs of a transfer.
@@ -34,10 +33,10 @@ impl TryFrom<&Line> for Moved {
         Ok(Self {
             timestamp: nanoseconds(transfer.timestamp),
             code: i32::from(transfer.code),
-            kind: kind_of(transfer).0,
+            kind: transfer.kind.name(),
             debit_code: code_of(transfer.debit)?,
             credit_code: code_of(transfer.credit)?,
-            main: Uuid::from_u128((transfer.id.as_uuid().as_u128() & !0xff) | 1),
+            main: TransferId::of(transfer.id.row(), Leg::Main).as_uuid(),
             amount_minor: transfer.amount_minor,
             released_minor: line.released,
         })

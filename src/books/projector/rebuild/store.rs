@@ -1,7 +1,7 @@
 //! SQL of a rebuild: the tables beside the live ones, and the swap. Not checked by macros, for the schema that most of it
-//! names is there only during a rebuild; every statement is a constant, tables are named in full.
+//! names is there only during a rebuild; every statement is made of constants, tables are named in full.
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
@@ -11,58 +11,24 @@ use crate::platform::clock::DateTime;
 const MIGRATIONS: [i64; 17] = [4, 12, 17, 24, 29, 30, 32, 35, 36, 43, 47, 51, 52, 53, 56, 58, 59];
 const TABLES: [&str; 5] = ["ledger_accounts", "ledger_transfers", "ledger_orphans", "ledger_cursor", "ledger_days"];
 
-/// How the live rows of a table become the rebuilt ones: what takes out those that differ, what puts in those that are missing.
-macro_rules! swap {
-    ($table:literal, key $key:literal, same $same:literal) => {
-        (
-            $table,
-            concat!(
-                "delete from public.",
-                $table,
-                " l where l.currency = any($1) and not exists (select from ledger_rebuild.",
-                $table,
-                " r where r.",
-                $key,
-                " = l.",
-                $key,
-                " and ",
-                $same,
-                ")"
-            ),
-            concat!(
-                "insert into public.",
-                $table,
-                " select r.* from ledger_rebuild.",
-                $table,
-                " r where r.currency = any($1)
-                    and not exists (select from public.",
-                $table,
-                " l where l.",
-                $key,
-                " = r.",
-                $key,
-                ")"
-            ),
-        )
-    };
-}
-
-/// `ledger_orphans` goes by its key alone: when an orphan was found is not the ledger's to say.
+const ALL: &str = "row(r.*) is not distinct from row(l.*)";
+/// Table, what makes two rows one, and what makes them the same. `ledger_orphans` goes by its key alone: when an orphan was found is not the
+/// ledger's to say.
 const SWAPS: [(&str, &str, &str); 5] = [
-    swap!("ledger_accounts", key "id", same "row(r.*) is not distinct from row(l.*)"),
-    swap!("ledger_transfers", key "timestamp", same "row(r.*) is not distinct from row(l.*)"),
-    swap!("ledger_orphans", key "timestamp", same "true"),
+    ("ledger_accounts", "r.id = l.id", ALL),
+    ("ledger_transfers", "r.timestamp = l.timestamp", ALL),
+    ("ledger_orphans", "r.timestamp = l.timestamp", "true"),
     (
         "ledger_days",
-        "delete from public.ledger_days l where l.currency = any($1)
-            and not exists (select from ledger_rebuild.ledger_days r
-                where r.currency = l.currency and r.day = l.day and r.code = l.code and r.kind = l.kind
-                  and r.debit_code = l.debit_code and r.credit_code = l.credit_code and r.of_code = l.of_code
-                  and r.transfers = l.transfers and r.amount_minor = l.amount_minor and r.released_minor = l.released_minor)",
-        "insert into public.ledger_days select r.* from ledger_rebuild.ledger_days r where r.currency = any($1)
-         on conflict do nothing",
+        "(r.currency, r.day, r.code, r.kind, r.debit_code, r.credit_code, r.of_code)
+             = (l.currency, l.day, l.code, l.kind, l.debit_code, l.credit_code, l.of_code)",
+        ALL,
     ),
-    swap!("ledger_cursor", key "currency", same "(r.timestamp, r.accounts_timestamp) = (l.timestamp, l.accounts_timestamp)"),
+    (
+        "ledger_cursor",
+        "r.currency = l.currency",
+        "(r.timestamp, r.accounts_timestamp) = (l.timestamp, l.accounts_timestamp)",
+    ),
 ];
 
 /// Until the connection ends. False when another has it.
@@ -138,9 +104,17 @@ pub(super) async fn drop_beside(db: &mut PgConnection) -> sqlx::Result<()> {
 pub(super) async fn swap(db: &mut PgConnection, currencies: &[String]) -> sqlx::Result<Vec<(&'static str, u64, u64)>> {
     sqlx::raw_sql("analyze ledger_rebuild.ledger_accounts, ledger_rebuild.ledger_transfers").execute(&mut *db).await?;
     let mut changed = Vec::with_capacity(SWAPS.len());
-    for (table, delete, insert) in SWAPS {
-        let out = sqlx::query(delete).bind(currencies).execute(&mut *db).await?.rows_affected();
-        let put = sqlx::query(insert).bind(currencies).execute(&mut *db).await?.rows_affected();
+    for (table, key, same) in SWAPS {
+        let delete = format!(
+            "delete from public.{table} l where l.currency = any($1)
+                and not exists (select from ledger_rebuild.{table} r where {key} and {same})"
+        );
+        let insert = format!(
+            "insert into public.{table} select r.* from ledger_rebuild.{table} r where r.currency = any($1)
+                and not exists (select from public.{table} l where {key})"
+        );
+        let out = sqlx::query(AssertSqlSafe(delete)).bind(currencies).execute(&mut *db).await?.rows_affected();
+        let put = sqlx::query(AssertSqlSafe(insert)).bind(currencies).execute(&mut *db).await?.rows_affected();
         changed.push((table, out, put));
     }
     Ok(changed)

@@ -172,12 +172,6 @@ pub(super) async fn moved(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opt
     moved!("t.id = $1", id).fetch_optional(db).await
 }
 
-/// How far the copy is.
-pub(super) async fn cursors(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
-    let cursors = sqlx::query!("select currency, timestamp from ledger_cursor order by currency");
-    Ok(cursors.fetch_all(db).await?.into_iter().map(|row| (row.currency, row.timestamp)).collect())
-}
-
 /// All accounts of a currency, summed, in one statement and so of one moment.
 pub(super) struct Sums {
     pub(super) currency: String,
