@@ -7,9 +7,12 @@
 //!     open --> healing: the step that Revio's event would have run, three tries
 //!     healing --> healed: looked at again, and gone
 //!     healing --> open: still there
+//!     open --> healed: gone, after we have tried
 //!     timing --> cleared: gone by itself
 //!     open --> cleared: gone by itself
 //!     open --> resolved: a person says what became of it
+//!     timing --> resolved: likewise, but no critical one
+//!     healing --> resolved: likewise
 //!     healed --> timing: seen again
 //!     cleared --> timing: seen again
 //!     resolved --> timing: seen again with other facts, though Revio was to correct it, or of what is computed again
@@ -19,7 +22,7 @@
 //! stays takes two people.
 
 mod fitting;
-pub(super) mod store;
+mod store;
 
 use std::collections::HashSet;
 
@@ -40,7 +43,7 @@ use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
 use crate::platform::permissions::{Permission, ReconciliationResolve};
 use crate::platform::text_enum::text_enum;
 
-pub use store::{Filter, NewNote, Note};
+pub use store::{Filter, NewNote, Note, Waiting};
 
 use self::fitting::Named;
 use self::store::{Resolved, Seen};
@@ -197,19 +200,22 @@ fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
     let since = if anew { found.since } else { known.since.min(found.since) };
     let in_another_run = found.kind.rule().window != Window::TwoRuns || known.last_run_id != run;
     let apart = now - known.last_seen_at >= LOOKS_APART && in_another_run;
-    let (sightings, last_seen_at) = match known.state {
-        BreakState::Resolved if !anew => (known.sightings, now),
-        _ if anew || (other_facts && known.state == BreakState::Timing) => (1, now),
-        _ if apart => (known.sightings.saturating_add(1), now),
-        _ => (known.sightings, known.last_seen_at),
+    let (sightings, last_seen_at) = if known.state == BreakState::Resolved && !anew {
+        (known.sightings, now)
+    } else if anew || (other_facts && known.state == BreakState::Timing) {
+        (1, now)
+    } else if apart {
+        (known.sightings.saturating_add(1), now)
+    } else {
+        (known.sightings, known.last_seen_at)
+    };
+    let state = match known.state {
+        // Whoever was healing it has died.
+        BreakState::Healing => BreakState::Open,
+        state => state,
     };
     let mut seen = Seen {
-        state: match known.state {
-            _ if anew => BreakState::Timing,
-            // Whoever was healing it has died.
-            BreakState::Healing => BreakState::Open,
-            state => state,
-        },
+        state: if anew { BreakState::Timing } else { state },
         severity: severity(found.kind, since, now),
         since,
         sightings,
@@ -312,6 +318,10 @@ pub(super) async fn count(app: &App, run: Uuid, state: BreakState) -> Result<i64
 /// What the run leaves open is of its day for good, whatever becomes of it later.
 pub(super) async fn note_open(app: &App, run: &Run) -> Result<()> {
     Ok(store::note_open(&app.db, run).await?)
+}
+
+pub(super) async fn waiting(app: &App) -> Result<Vec<Waiting>> {
+    Ok(store::waiting(&app.db).await?)
 }
 
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Break>> {

@@ -66,7 +66,7 @@ async fn provider_balance(app: &App, currencies: &[String]) -> Result<()> {
 
 async fn breaks_and_runs(app: &App) -> Result<()> {
     let gauges = &app.metrics.reconciliation;
-    let waiting = breaks::store::waiting(&app.db).await?;
+    let waiting = breaks::waiting(app).await?;
     for kind in BreakType::ALL.iter().copied() {
         for severity in severities(kind) {
             let of = [kind.name(), severity.name()];
@@ -77,7 +77,7 @@ async fn breaks_and_runs(app: &App) -> Result<()> {
             drop(gauges.breaks_healed.with_label_values(&of));
         }
     }
-    let finished = runs::store::last_finished(&app.db).await?;
+    let finished = runs::last_finished(app).await?;
     for kind in RunKind::ALL.iter().copied() {
         let last = finished.iter().find(|(name, _)| name == kind.name());
         gauges.last_success.with_label_values(&[kind.name()]).set(last.map_or(0, |(_, at)| at.timestamp()));

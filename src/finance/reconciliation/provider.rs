@@ -120,7 +120,24 @@ struct Pair<'a> {
     names_fee: bool,
 }
 
-impl Pair<'_> {
+impl<'a> Pair<'a> {
+    /// `said`: Revio's status, and when that last changed; `None`: Revio does not know the object.
+    fn of(app: &'a App, row: &'a Transaction, object: Uuid, said: Option<(&str, &Figure)>) -> Self {
+        let updated = said.and_then(|(_, on)| on.whole()).and_then(|secs| DateTime::from_timestamp(secs, 0));
+        Self {
+            app,
+            row,
+            object,
+            status: said.map_or("unknown to Revio", |(status, _)| status).to_owned(),
+            // By Revio's clock, and never later than now.
+            since: updated.unwrap_or(row.updated_at).min(app.clock.now()),
+            payment: None,
+            booked: None,
+            found: Vec::new(),
+            names_fee: true,
+        }
+    }
+
     fn differs(&mut self, kind: BreakType, expected: Option<i64>, actual: Option<i64>) {
         let row = self.row;
         let came =
@@ -173,12 +190,6 @@ impl Pair<'_> {
     }
 }
 
-/// When Revio's object changed, by Revio's clock, and never later than now.
-fn since(app: &App, row: &Transaction, updated_on: &Figure) -> DateTime {
-    let updated = updated_on.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
-    updated.unwrap_or(row.updated_at).min(app.clock.now())
-}
-
 async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
     let own = own_purchase(app, row).await?;
     Ok(own.with(other_purchases(app, row).await?))
@@ -203,17 +214,8 @@ async fn other_purchases(app: &App, row: &Transaction) -> Result<Vec<Found>> {
         };
         let is_paid = purchase.status.means_paid() && matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
         if let Some(payment) = purchase.payment.as_ref().filter(|_| is_paid) {
-            let mut pair = Pair {
-                app,
-                row,
-                object,
-                status: purchase.status.word().to_owned(),
-                since: since(app, row, &purchase.updated_on),
-                payment: Some(payment),
-                booked: None,
-                found: Vec::new(),
-                names_fee: true,
-            };
+            let said = Some((purchase.status.word(), &purchase.updated_on));
+            let mut pair = Pair { payment: Some(payment), ..Pair::of(app, row, object, said) };
             pair.compare_money(payment, BreakType::PaidAtProvider);
             found.append(&mut pair.found);
         }
@@ -231,18 +233,9 @@ async fn own_purchase(app: &App, row: &Transaction) -> Result<Asked> {
     let is_rows_own = item.as_ref().is_none_or(|item| item.transaction_id == Some(row.id));
     let booked = item.map(|item| item.amount).or((row.state == State::Completed).then_some(row.amount));
     let purchase = provider_objects::if_known(provider_objects::ask_for_purchase(app, Some(row.id), object).await)?;
-    let unsaid = Figure::default();
-    let mut pair = Pair {
-        app,
-        row,
-        object,
-        status: purchase.as_ref().map_or("unknown to Revio", |purchase| purchase.status.word()).to_owned(),
-        since: since(app, row, purchase.as_ref().map_or(&unsaid, |purchase| &purchase.updated_on)),
-        payment: purchase.as_ref().and_then(|purchase| purchase.payment.as_ref()),
-        booked,
-        found: Vec::new(),
-        names_fee: true,
-    };
+    let said = purchase.as_ref().map(|purchase| (purchase.status.word(), &purchase.updated_on));
+    let payment = purchase.as_ref().and_then(|purchase| purchase.payment.as_ref());
+    let mut pair = Pair { payment, booked, ..Pair::of(app, row, object, said) };
     let Some(purchase) = &purchase else {
         if let Some(booked) = booked {
             pair.differs(BreakType::NotPaidAtProvider, Some(0), Some(booked.minor()));
@@ -319,17 +312,10 @@ async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
     }
     let booked = (row.state == State::Completed).then_some(row.amount);
     let payout = paid.first().or(last.as_ref());
-    let mut pair = Pair {
-        app,
-        row,
-        object: payout.map(|payout| payout.id).or(row.provider.id).unwrap_or(row.id),
-        status: payout.map_or("unknown to Revio", |payout| payout.status.word()).to_owned(),
-        since: since(app, row, payout.map_or(&Figure::default(), |payout| &payout.updated_on)),
-        payment: paid.first().and_then(|payout| payout.payment.as_ref()),
-        booked,
-        found: Vec::new(),
-        names_fee: true,
-    };
+    let object = payout.map(|payout| payout.id).or(row.provider.id).unwrap_or(row.id);
+    let said = payout.map(|payout| (payout.status.word(), &payout.updated_on));
+    let payment = paid.first().and_then(|payout| payout.payment.as_ref());
+    let mut pair = Pair { payment, booked, ..Pair::of(app, row, object, said) };
     match (pair.payment, booked) {
         (Some(payment), _) => {
             pair.compare_money(payment, BreakType::PayoutPaid);

@@ -15,7 +15,7 @@
 //! | `statement` | a file was imported, and no finished run has compared it | the provider and the bank leg, since it was imported |
 //! | `manual` | somebody asked | since when they say |
 
-pub(super) mod store;
+mod store;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ use super::report;
 use super::run::{Run, RunKind, RunState};
 use super::stages::{self, Checkpoint, OtherLeg, Outcome};
 use crate::app::App;
+use crate::finance::days;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::clock::DateTime;
 use crate::platform::digest::sha256;
@@ -65,7 +66,7 @@ pub async fn step(app: &App, others: &[OtherLeg]) -> Result<Step> {
 /// One step of the run that is under way.
 pub async fn work(app: &App, others: &[OtherLeg]) -> Result<Step> {
     let now = app.clock.now();
-    let Some(mut run) = store::claim(&app.db, &app.config.reporting.time_zone, now, now + LEASE).await? else {
+    let Some(mut run) = store::claim(&app.db, days::zone(app), now, now + LEASE).await? else {
         return Ok(Step::Idle);
     };
     app.crash.at("reconciliation.claimed")?;
@@ -164,7 +165,7 @@ async fn end(app: &App, run: &Run, at: &Checkpoint, end: End<'_>) -> Result<()> 
 
 async fn start_due(app: &App) -> Result<()> {
     let now = app.clock.now();
-    let due = store::due(&app.db, &app.config.reporting.time_zone, now).await?;
+    let due = store::due(&app.db, days::zone(app), now).await?;
     if due.running {
         return Ok(());
     }
@@ -226,7 +227,7 @@ async fn start_as(app: &App, id: Uuid, new: New) -> Result<Option<Run>> {
         requested_by: &new.requested_by,
         checkpoint: serde_json::to_value(&begin).map_err(Error::internal)?,
     };
-    if !store::insert(&app.db, &row, &app.config.reporting.time_zone, now).await? {
+    if !store::insert(&app.db, &row, days::zone(app), now).await? {
         return Ok(None);
     }
     tracing::info!(run.id = %row.id, kind = new.kind.name(), "a reconciliation begins");
@@ -238,7 +239,7 @@ async fn start_as(app: &App, id: Uuid, new: New) -> Result<Option<Run>> {
 /// # Errors
 /// [`Error::StaleState`] when one is under way.
 pub async fn start_by(app: &App, actor: &Actor, (id, kind): (Uuid, RunKind), since: Option<DateTime>) -> Result<Run> {
-    if let Some(begun) = store::find(&app.db, &app.config.reporting.time_zone, id).await? {
+    if let Some(begun) = store::find(&app.db, days::zone(app), id).await? {
         return Ok(begun);
     }
     let since = since.or((kind == RunKind::Manual).then(|| app.clock.now() - MANUAL));
@@ -251,12 +252,16 @@ pub async fn start_by(app: &App, actor: &Actor, (id, kind): (Uuid, RunKind), sin
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Run> {
-    store::find(&app.db, &app.config.reporting.time_zone, id).await?.ok_or(Error::NotFound("run"))
+    store::find(&app.db, days::zone(app), id).await?.ok_or(Error::NotFound("run"))
 }
 
 /// Newest first.
 pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Run>> {
-    Ok(store::list(&app.db, &app.config.reporting.time_zone, before, limit).await?)
+    Ok(store::list(&app.db, days::zone(app), before, limit).await?)
+}
+
+pub(super) async fn last_finished(app: &App) -> Result<Vec<(String, DateTime)>> {
+    Ok(store::last_finished(&app.db).await?)
 }
 
 /// The report of a finished run to the byte; `None`: it has none.

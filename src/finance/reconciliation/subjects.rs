@@ -99,20 +99,18 @@ async fn row(app: &App, run: &Run, known: &Break) -> Result<Look> {
 
 async fn copy(app: &App, run: &Run, known: &Break) -> Result<Look> {
     let currency = known.currency.as_deref().and_then(Currency::parse);
-    let right = match (known.transfer_id, account_of(known).zip(currency)) {
-        (Some(transfer), _) => projector::line_is_right(app, transfer).await,
-        (None, Some((account, currency))) => projector::account_is_right(app, currency, account).await,
-        (None, None) => return Ok(Look::Unknown),
+    let (right, found) = match (known.transfer_id, account_of(known), currency) {
+        (Some(transfer), _, _) => {
+            (projector::line_is_right(app, transfer).await, inside::wrong_line(run, currency, transfer))
+        }
+        (None, Some(account), Some(of)) => {
+            (projector::account_is_right(app, of, account).await, inside::wrong_account(run, account, currency))
+        }
+        (None, _, _) => return Ok(Look::Unknown),
     };
     match right {
         Ok(true) => Ok(Look::Gone),
-        Ok(false) => {
-            let found = match known.transfer_id {
-                Some(transfer) => inside::wrong_line(run, currency, transfer),
-                None => inside::wrong_account(run, account_of(known).unwrap_or_default(), currency),
-            };
-            Ok(Look::There(Box::new(found)))
-        }
+        Ok(false) => Ok(Look::There(Box::new(found))),
         // The copy went on meanwhile.
         Err(Error::StaleState) => Ok(Look::Unknown),
         Err(error) => Err(error),

@@ -162,25 +162,25 @@ async fn looked_at(app: &App, since: DateTime) -> Result<Days<'_>> {
 
 async fn other_sums(app: &App, since: DateTime, lists: &mut Lists) -> Result<Vec<Found>> {
     let which = looked_at(app, since).await?;
-    let fees =
-        lists.counted(store::other_fees(&app.db, which).await?).into_iter().map(|line| (BreakType::FeeProvider, line));
-    let amounts = lists
-        .counted(store::other_amounts(&app.db, which).await?)
-        .into_iter()
-        .map(|line| (BreakType::AmountProvider, line));
-    let currencies = lists.counted(store::other_currencies(&app.db, which).await?).into_iter();
-    let currencies = currencies.map(|line| (BreakType::CurrencyProvider, line));
-    let found = fees.chain(amounts).chain(currencies).map(|(kind, line)| {
-        let observed = format!("{} {} {}", line.id, line.booked, line.said);
-        let sum = Found::new(kind, line.since, observed).evident("day", line.day.to_string());
-        let mut sum = sums(sum, &line.currency, Some(line.booked), Some(line.said));
-        if kind == BreakType::CurrencyProvider {
-            sum = sum.evident("said_in", line.said_in);
+    let all = [
+        (BreakType::FeeProvider, store::other_fees(&app.db, which).await?),
+        (BreakType::AmountProvider, store::other_amounts(&app.db, which).await?),
+        (BreakType::CurrencyProvider, store::other_currencies(&app.db, which).await?),
+    ];
+    let mut found = Vec::new();
+    for (kind, lines) in all {
+        for line in lists.counted(lines) {
+            let observed = format!("{} {} {}", line.id, line.booked, line.said);
+            let sum = Found::new(kind, line.since, observed).evident("day", line.day.to_string());
+            let mut sum = sums(sum, &line.currency, Some(line.booked), Some(line.said));
+            if kind == BreakType::CurrencyProvider {
+                sum = sum.evident("said_in", line.said_in);
+            }
+            let sum = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..sum };
+            found.push(Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum });
         }
-        let sum = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..sum };
-        Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum }
-    });
-    Ok(found.collect())
+    }
+    Ok(found)
 }
 
 /// By the statement money moved, or did not, and the row says otherwise.

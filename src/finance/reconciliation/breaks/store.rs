@@ -432,14 +432,14 @@ pub(super) async fn insert_note(db: impl PgExecutor<'_>, new: &NewNote<'_>, now:
 }
 
 /// Live ones, counted by type and severity, with the oldest of each; what is in its window does not count.
-pub(in super::super) struct Waiting {
-    pub(in super::super) kind: String,
-    pub(in super::super) severity: String,
-    pub(in super::super) count: i64,
-    pub(in super::super) oldest: Option<DateTime>,
+pub struct Waiting {
+    pub kind: String,
+    pub severity: String,
+    pub count: i64,
+    pub oldest: Option<DateTime>,
 }
 
-pub(in super::super) async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Waiting>> {
+pub(super) async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Waiting>> {
     let waiting = sqlx::query_as!(
         Waiting,
         r#"select type as kind, severity, count(*) as "count!", min(since) as oldest

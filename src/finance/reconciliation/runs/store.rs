@@ -211,7 +211,7 @@ pub(super) async fn list(
 }
 
 /// When the last of each kind was finished.
-pub(in super::super) async fn last_finished(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, DateTime)>> {
+pub(super) async fn last_finished(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, DateTime)>> {
     let rows = sqlx::query!(
         r#"select kinds.kind as "kind!", last.finished_at as "finished_at!"
              from unnest(array['quarter_hour', 'daily', 'statement', 'manual']) as kinds (kind),
