@@ -8,7 +8,7 @@
 //! What is taken out is one document, sent while it is read, for a customer makes as many rows as they like, with as many words:
 //!
 //! ```text
-//! about  all that is short ─> transactions, page by page ─> what the provider told us, one by one ─> whole
+//! about  all that is short ─> acts, page by page ─> transactions, page by page ─> what the provider told us, one by one ─> whole
 //! ```
 
 mod document;

@@ -63,11 +63,22 @@ impl Caller {
     pub fn actor(&self) -> Actor {
         Actor::user(self.user_id, None, self.origin.clone())
     }
+
+    /// Asked behind a look for a repeat: what was accepted once stays so.
+    ///
+    /// # Errors
+    /// [`Error::EmailNotVerified`] where `REQUIRE_VERIFIED_EMAIL` is set.
+    pub async fn require_verified_email(&self, app: &App) -> Result<()> {
+        if app.config.mail.require_verified_email && !app.access.has_verified_email(self.user_id).await? {
+            return Err(Error::EmailNotVerified);
+        }
+        Ok(())
+    }
 }
 
 /// The user of a valid token, which is checked once: it stays with the request. Whether the session has ended is not asked yet.
 pub fn known(app: &App, parts: &mut Parts) -> Option<Uuid> {
-    let claims = app.tokens.check(bearer(parts).ok()?, app.clock.now()).ok()?;
+    let claims = claims(parts, app).ok()?;
     let user = claims.sub;
     parts.extensions.insert(claims);
     Some(user)
@@ -80,7 +91,7 @@ impl FromRequestParts<App> for AccessToken {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(Self(bearer(parts).ok().and_then(|token| app.tokens.check(token, app.clock.now()).ok())))
+        Ok(Self(claims(parts, app).ok()))
     }
 }
 
@@ -118,19 +129,6 @@ impl FromRequestParts<App> for UncountedVisitor {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let (address, origin) = (address_of(app, parts), origin(app, parts));
         Ok(Self(Visitor { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
-    }
-}
-
-impl Caller {
-    /// Asked behind a look for a repeat: what was accepted once stays so.
-    ///
-    /// # Errors
-    /// [`Error::EmailNotVerified`] where `REQUIRE_VERIFIED_EMAIL` is set.
-    pub async fn require_verified_email(&self, app: &App) -> Result<()> {
-        if app.config.mail.require_verified_email && !app.access.has_verified_email(self.user_id).await? {
-            return Err(Error::EmailNotVerified);
-        }
-        Ok(())
     }
 }
 

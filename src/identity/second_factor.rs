@@ -69,7 +69,7 @@ pub async fn confirm(app: &App, caller: &Caller, code: &SecretString) -> Result<
     caller.quota.count(app, Class::Code, &format!("user:{}", caller.user_id)).await?;
     let mut tx = app.db.begin().await?;
     let codes = totp::confirm(app, &mut tx, caller.user_id, code).await?.ok_or(Error::InvalidCredentials)?;
-    store::delete_invitation(&mut *tx, caller.user_id).await?;
+    totp::delete_invitation(&mut *tx, caller.user_id).await?;
     totp::mark(&mut *tx, caller.session_id, true, app.clock.now()).await?;
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "totp.enrolled", "user", caller.user_id)).await?;
     mails::notify(app, &mut *tx, Kind::SecondFactorChanged, caller.user_id).await?;
@@ -116,7 +116,7 @@ pub async fn reset(app: &App, actor: &Actor, user_id: Uuid) -> Result<Reset> {
         return Err(Error::StaleState);
     }
     let removed = totp::remove(&mut tx, user.id).await?;
-    store::delete_invitation(&mut *tx, user.id).await?;
+    totp::delete_invitation(&mut *tx, user.id).await?;
     if is_staff {
         store::invite(&mut *tx, user.id, &hash(&token), (actor.name(), expires_at)).await?;
     }

@@ -106,8 +106,7 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &AccountChange) 
 pub async fn add_key(app: &App, actor: &Actor, wanted: Wanted, life: TimeDelta) -> Result<NewKey> {
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
-    if let Some(new) = replace_key(&mut tx, wanted.id).await? {
-        record_replaced(app, &mut tx, actor, wanted.id).await?;
+    if let Some(new) = replace_key(app, &mut tx, actor, wanted.id).await? {
         tx.commit().await?;
         return Ok(new);
     }
@@ -119,19 +118,13 @@ pub async fn add_key(app: &App, actor: &Actor, wanted: Wanted, life: TimeDelta) 
     Ok(new)
 }
 
-async fn record_replaced(app: &App, tx: &mut PgConnection, actor: &Actor, key_id: Uuid) -> Result<()> {
-    let entry = Entry::of(actor, "service_account.key_replaced", "service_account_key", key_id);
-    audit::record(app, &mut *tx, entry).await.map(drop)
-}
-
 /// A new key that lives as long as the old one did; the old one ends after the overlap, if not before. One that the same call has made before,
 /// and nobody was shown, is another from now on.
 pub async fn rotate_key(app: &App, actor: &Actor, wanted: Wanted, overlap: TimeDelta) -> Result<NewKey> {
     let (now, Wanted { of: key_id, id }) = (app.clock.now(), wanted);
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
-    if let Some(new) = replace_key(&mut tx, id).await? {
-        record_replaced(app, &mut tx, actor, id).await?;
+    if let Some(new) = replace_key(app, &mut tx, actor, id).await? {
         tx.commit().await?;
         return Ok(new);
     }
@@ -166,17 +159,19 @@ async fn insert_key(app: &App, tx: &mut PgConnection, wanted: &Wanted, life: Tim
     Ok(NewKey { id, key, expires_at })
 }
 
-/// Another one in the place of the one with this id, which the same call has made before; `None` where there is none.
+/// Another one in the place of the one with this id, which the same call has made before, on the record; `None` where there is none.
 ///
 /// # Errors
 /// [`Error::StaleState`] where somebody was shown it after all and uses it, or it was revoked.
-async fn replace_key(tx: &mut PgConnection, id: Uuid) -> Result<Option<NewKey>> {
+async fn replace_key(app: &App, tx: &mut PgConnection, actor: &Actor, id: Uuid) -> Result<Option<NewKey>> {
     let Some(made) = store::find_any_key(&mut *tx, id).await? else { return Ok(None) };
     if made.revoked_at.is_some() || made.last_used_at.is_some() {
         return Err(Error::StaleState);
     }
     let (key, Stored { hash, hint }) = service_keys::new_key();
-    store::replace_key(tx, id, (&hash, &hint)).await?;
+    store::replace_key(&mut *tx, id, (&hash, &hint)).await?;
+    let entry = Entry::of(actor, "service_account.key_replaced", "service_account_key", id);
+    audit::record(app, &mut *tx, entry).await?;
     Ok(Some(NewKey { id, key, expires_at: made.expires_at }))
 }
 

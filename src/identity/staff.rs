@@ -71,7 +71,7 @@ impl<P> Staff<P> {
     /// Whether the role has another permission too, for what is shown only to those. Nothing is recorded: nobody asked for it.
     pub fn has<Q: Permission>(&self) -> bool {
         match &self.scopes {
-            Some(scopes) => within::<Q>(scopes).is_ok(),
+            Some(scopes) => require_scope(scopes, Q::NAME).is_ok(),
             None => Q::ROLES.contains(&self.role),
         }
     }
@@ -82,7 +82,7 @@ impl<P> Staff<P> {
     /// [`Error::MissingPermission`], [`Error::TotpRequired`].
     pub async fn also<Q: Permission>(&self, app: &App) -> Result<()> {
         let decided = match &self.scopes {
-            Some(scopes) => within::<Q>(scopes),
+            Some(scopes) => require_scope(scopes, Q::NAME),
             None => {
                 let standing = standing(app, self.user_id, self.session_id).await?;
                 may::<Q>(app, &standing.ok_or(Error::Unauthenticated)?)
@@ -234,10 +234,6 @@ impl IntoResponse for Unserved {
 }
 
 /// Whether a machine has been given the permission.
-fn within<P: Permission>(scopes: &[String]) -> Result<()> {
-    require_scope(scopes, P::NAME)
-}
-
 fn require_scope(scopes: &[String], name: &'static str) -> Result<()> {
     if scopes.iter().any(|scope| scope == name) { Ok(()) } else { Err(Error::MissingPermission(name)) }
 }
@@ -262,13 +258,23 @@ impl<P: Permission> Staff<P> {
         quota.count_call(app, &parts.method, &format!("service {}", known.key_id)).await?;
         let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
         let fits = parts.method.is_safe() || writes;
-        let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };
+        let decided = if fits { require_scope(&known.scopes, P::NAME) } else { Err(Error::MissingPermission(P::NAME)) };
         let (actor, (call, customer)) = (Actor::service(known.account_id, origin), call(app, parts).await?);
         admit::<P>(app, &quota, &actor, decided, &call).await?;
         let claim = once(app, parts, (known.account_id, customer)).await?;
-        let (user_id, session_id, scopes) = (known.account_id, known.key_id, Some(known.scopes));
-        let (role, stepped_up, is_frozen, permission) = (Role::User, false, false, PhantomData);
-        Ok(Self { user_id, session_id, actor, quota, role, stepped_up, is_frozen, scopes, call, claim, permission })
+        Ok(Self {
+            user_id: known.account_id,
+            session_id: known.key_id,
+            actor,
+            quota,
+            role: Role::User,
+            stepped_up: false,
+            is_frozen: false,
+            scopes: Some(known.scopes),
+            call,
+            claim,
+            permission: PhantomData,
+        })
     }
 }
 

@@ -24,9 +24,9 @@ use crate::platform::digest::sha256;
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::Fields;
-use crate::platform::{permissions::Role, rate_limits::Class};
+use crate::platform::{permissions::Role, queue, rate_limits::Class};
 
-pub use store::{Factor, SecondFactors, find, forget_begun, mark};
+pub use store::{Factor, SecondFactors, delete_invitation, find, forget_begun, mark};
 
 const ISSUER: &str = "Octoco";
 const SECRET_BYTES: usize = 20;
@@ -105,7 +105,7 @@ pub async fn give_back_allowance(app: &App, withdrawal: Uuid) -> Result<()> {
 /// Deletes a batch of what counts no more. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let deleted = store::delete_allowances(&app.db, app.clock.now() - SUM_OF, PRUNED_AT_ONCE).await?;
-    Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
+    Ok(queue::is_full(deleted, PRUNED_AT_ONCE))
 }
 
 /// The caller knows a code.
@@ -121,11 +121,12 @@ pub async fn prove(app: &App, caller: &Caller, code: &SecretString) -> Result<()
 pub async fn check(app: &App, quota: &Quota, actor: &Actor, user_id: Uuid, code: &SecretString) -> Result<bool> {
     quota.count(app, Class::Code, &format!("user:{user_id}")).await?;
     let now = app.clock.now();
-    let spent = match recovery_hash(code.expose_secret()) {
-        Some(hash) => store::use_recovery_code(&app.db, user_id, &hash, now).await?,
+    let recovery = recovery_hash(code.expose_secret());
+    let spent = match &recovery {
+        Some(hash) => store::use_recovery_code(&app.db, user_id, hash, now).await?,
         None => is_next_code(app, user_id, code.expose_secret()).await?,
     };
-    let action = match (spent, recovery_hash(code.expose_secret())) {
+    let action = match (spent, recovery) {
         (false, _) => "totp.refused",
         (true, Some(_)) => "totp.recovery_code_used",
         (true, None) => return Ok(true),

@@ -1,4 +1,5 @@
-//! PostgreSQL's advisory locks: whoever has one does alone, of all processes, what it is for. Two of one number do not compile.
+//! PostgreSQL's advisory locks: whoever has one does alone, of all processes, what it is for. Two of one number do not compile. Those that are made
+//! of a text are not among them: who changes roles (`identity/users/store.rs`), and each payment's (`money/provider_objects/store.rs`).
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]

@@ -2,8 +2,8 @@
 //!
 //! An encrypted value is `nonce (12 bytes) || ciphertext || tag`; the id of its key stands beside it in the row, so that keys
 //! can be changed while old values can still be decrypted: `identity/rotation.rs` encrypts them again. What must be known again
-//! without being decrypted has a fingerprint beside it ([`DataKeys::fingerprints`]). Used by
-//! `bank_accounts`, by the bodies of webhooks, by statement files, and by the links to exports, which nothing stores.
+//! without being decrypted has a fingerprint beside it ([`DataKeys::fingerprints`]). Whose rows hold such values for long stands in `main.rs`
+//! (`rotate`); the links to exports have one that nothing stores.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;

@@ -31,8 +31,7 @@ const WIDER: u64 = 10;
 text_enum! {
     pub enum Class {
         /// Sign in, register: by address; those on a known device by address too, and apart from the others, and apart again who refreshes or signs
-        /// out. Apart again, before
-        /// anything is looked up for it: whoever brings a cookie of a device.
+        /// out. Apart again, before anything is looked up for it: whoever brings a cookie of a device.
         Auth = "auth",
         /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
         Guess = "guess",

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use crate::money::reasons;
@@ -37,45 +37,42 @@ pub async fn page() -> impl IntoResponse {
 }
 
 /// What a problem document's `type` leads to.
-pub async fn problem(Path(code): Path<String>) -> Result<impl IntoResponse> {
+pub async fn problem(Path(code): Path<String>) -> Result<Response> {
     let entries: Vec<&Entry> = problems::catalogue().iter().filter(|entry| entry.code == code).collect();
     let code = entries.first().ok_or(Error::NotFound("problem"))?.code;
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n"
-    );
+    let mut content = String::new();
     for entry in entries {
         let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('`', "");
         let then =
             if entry.then.is_empty() { String::new() } else { format!("<p>What to do: {}</p>\n", escaped(entry.then)) };
-        page.push_str(&format!(
+        content.push_str(&format!(
             "<h2>{} {}</h2>\n<p>{}</p>\n{then}",
             entry.status,
             title(entry.status),
             escaped(entry.when)
         ));
     }
-    page.push_str("<p><a href=\"../docs\">The API</a></p>\n");
-    Ok(html(page))
+    Ok(html(code, &content))
 }
 
 /// What a transaction's `failure.code` means to its customer.
-pub async fn reason(Path(code): Path<String>) -> Result<impl IntoResponse> {
+pub async fn reason(Path(code): Path<String>) -> Result<Response> {
     let text = reasons::for_customers(&code).ok_or(Error::NotFound("reason"))?;
     // A code of ours by now: nothing in it is to be escaped.
-    let page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n<p>{text}</p>\n\
-         <p><a href=\"../docs\">The API</a></p>\n"
-    );
-    Ok(html(page))
+    Ok(html(&code, &format!("<p>{text}</p>\n")))
 }
 
-fn html(page: String) -> impl IntoResponse {
+fn html(heading: &str, content: &str) -> Response {
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{heading}</title>\n<h1>{heading}</h1>\n{content}\
+         <p><a href=\"../docs\">The API</a></p>\n"
+    );
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, CACHE),
     ];
-    (headers, page)
+    (headers, page).into_response()
 }
 
 pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {

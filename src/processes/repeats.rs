@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{self, Body};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, header, request::Parts};
+use axum::http::{HeaderName, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -88,7 +88,7 @@ async fn ended(response: Response) -> (End, Response) {
     let Ok(bytes) = body::to_bytes(body, usize::MAX).await else {
         return (End::Failed, Error::internal("an answer that was not whole").into_response());
     };
-    let text = |name: HeaderName| text(&parts.headers, &name);
+    let text = |name: HeaderName| parts.headers.get(name)?.to_str().ok().map(str::to_owned);
     let body = String::from_utf8(bytes.to_vec()).ok().filter(|body| body.len() <= ANSWER_BYTES_MAX);
     let answer = body.map(|body| Answer {
         status: parts.status.as_u16(),
@@ -97,8 +97,4 @@ async fn ended(response: Response) -> (End, Response) {
         body,
     });
     (answer.map_or(End::Failed, End::Answered), Response::from_parts(parts, Body::from(bytes)))
-}
-
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
 }

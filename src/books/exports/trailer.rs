@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::money::transactions::{Direction, State, Transaction};
 use crate::platform::clock::DateTime;
+use crate::platform::http::json::text;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Trailer {
@@ -44,19 +45,19 @@ pub(super) struct CurrencyTotals {
 pub(super) struct Sums {
     pub rows: u64,
     /// Minor units, of the rows in whatever state, whichever way they go.
-    #[serde(serialize_with = "digits")]
+    #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "450000")]
     pub amount: u128,
     /// Minor units, of the completed rows alone: credits and debits together.
-    #[serde(serialize_with = "digits")]
+    #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "300000")]
     pub completed_amount: u128,
     /// Of these, what came into wallets …
-    #[serde(serialize_with = "digits")]
+    #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "200000")]
     pub completed_credits: u128,
     /// … and what left them.
-    #[serde(serialize_with = "digits")]
+    #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "100000")]
     pub completed_debits: u128,
 }
@@ -88,8 +89,4 @@ impl Sums {
             *sum = sum.saturating_add(amount);
         }
     }
-}
-
-fn digits<S: Serializer>(sum: &u128, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(sum)
 }

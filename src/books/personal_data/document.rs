@@ -32,10 +32,18 @@ pub struct Document {
 }
 
 /// What of a document is still to be sent: what is first of a list has no comma before it.
-pub enum Rest {
-    Acts { user_id: Uuid, after: Uuid, comma: &'static str, deliveries: VecDeque<Uuid> },
-    Transactions { user_id: Uuid, after: Uuid, comma: &'static str, deliveries: VecDeque<Uuid> },
-    Webhooks { comma: &'static str, deliveries: VecDeque<Uuid> },
+pub struct Rest {
+    part: Part,
+    user_id: Uuid,
+    after: Uuid,
+    comma: &'static str,
+    deliveries: VecDeque<Uuid>,
+}
+
+enum Part {
+    Acts,
+    Transactions,
+    Webhooks,
     Nothing,
 }
 
@@ -63,7 +71,7 @@ pub async fn export(app: &App, actor: &Actor, user_id: Uuid) -> Result<Document>
     Ok(Document {
         tag: data.tag(&fingerprint)?,
         about: format!(r#"{about},"acts":["#),
-        rest: Rest::Acts { user_id, after: Uuid::nil(), comma: "", deliveries },
+        rest: Rest { part: Part::Acts, user_id, after: Uuid::nil(), comma: "", deliveries },
     })
 }
 
@@ -77,37 +85,36 @@ impl PersonalData {
 
 impl Pages for Rest {
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
-        match self {
-            Self::Acts { user_id, after, comma, deliveries } => {
-                let rows = store::acts_after(&app.db, *user_id, *after, PAGE_ROWS).await?;
-                let Some(last) = rows.last() else {
-                    let (user_id, deliveries) = (*user_id, std::mem::take(deliveries));
-                    *self = Self::Transactions { user_id, after: Uuid::nil(), comma: "", deliveries };
-                    return Ok(Some(r#"],"transactions":["#.into()));
-                };
-                *after = last.id;
-                listed(comma, rows.iter().map(|row| &row.told)).map(Some)
+        let (rows, next, heading) = match self.part {
+            Part::Acts => {
+                let acts = store::acts_after(&app.db, self.user_id, self.after, PAGE_ROWS).await?;
+                (acts, Part::Transactions, r#"],"transactions":["#)
             }
-            Self::Transactions { user_id, after, comma, deliveries } => {
-                let rows = store::transactions_after(&app.db, *user_id, *after, PAGE_ROWS).await?;
-                let Some(last) = rows.last() else {
-                    *self = Self::Webhooks { comma: "", deliveries: std::mem::take(deliveries) };
-                    return Ok(Some(r#"]},"webhooks":["#.into()));
-                };
-                *after = last.id;
-                listed(comma, rows.iter().map(|row| &row.told)).map(Some)
+            Part::Transactions => {
+                let transactions = store::transactions_after(&app.db, self.user_id, self.after, PAGE_ROWS).await?;
+                (transactions, Part::Webhooks, r#"]},"webhooks":["#)
             }
-            Self::Webhooks { comma, deliveries } => {
-                let Some(id) = deliveries.pop_front() else {
-                    *self = Self::Nothing;
-                    return Ok(Some("]}".into()));
-                };
-                let (row, content) = inbox::find(app, id).await?;
-                let delivery = WebhookData { row, body: content.map(|content| content.whole()) };
-                listed(comma, [delivery]).map(Some)
-            }
-            Self::Nothing => Ok(None),
-        }
+            Part::Webhooks => return self.next_webhook(app).await,
+            Part::Nothing => return Ok(None),
+        };
+        let Some(last) = rows.last() else {
+            (self.part, self.after, self.comma) = (next, Uuid::nil(), "");
+            return Ok(Some(heading.into()));
+        };
+        self.after = last.id;
+        listed(&mut self.comma, rows.iter().map(|row| &row.told)).map(Some)
+    }
+}
+
+impl Rest {
+    async fn next_webhook(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
+        let Some(id) = self.deliveries.pop_front() else {
+            self.part = Part::Nothing;
+            return Ok(Some("]}".into()));
+        };
+        let (row, content) = inbox::find(app, id).await?;
+        let delivery = WebhookData { row, body: content.map(|content| content.whole()) };
+        listed(&mut self.comma, [delivery]).map(Some)
     }
 }
 

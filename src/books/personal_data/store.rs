@@ -18,21 +18,6 @@ pub struct Erasure {
     pub erased_at: Option<DateTime>,
 }
 
-/// What a person is told of their transactions, as `x`; after it what is asked of them.
-macro_rules! transactions {
-    ($select:tt, $after:tt $(, $argument:expr)* $(,)?) => {
-        sqlx::query!(
-            $select
-                + " from (select id, kind, state, amount_minor, currency, direction, description, metadata, idempotency_key, parent_id, \
-                                 bank_account_id, destination_bank, destination_last_four, provider_id, failure_reason, refunded_minor, \
-                                 charged_back_minor, repaid_minor, owed_minor, created_at, completed_at \
-                            from transactions where user_id = $1) x "
-                + $after
-            $(, $argument)*
-        )
-    };
-}
-
 /// Every row in the clear, as of one moment, but for transactions and acts. What others did is not the person's; what is encrypted is opened elsewhere.
 pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Value> {
     let rows = sqlx::query_scalar!(
@@ -86,17 +71,26 @@ pub(super) async fn acts_after(
     rows.fetch_all(db).await
 }
 
-/// Those after one, the oldest first.
+/// What the person is told of their transactions: those after one, the oldest first.
 pub(super) async fn transactions_after(
     db: impl PgExecutor<'_>,
     user_id: Uuid,
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Listed>> {
-    let rows = transactions!(
-        r#"select x.id, to_jsonb(x) as "told!""#, "where x.id > $2 order by x.id limit $3", user_id, after, limit
+    let rows = sqlx::query_as!(
+        Listed,
+        r#"select x.id, to_jsonb(x) as "told!"
+             from (select id, kind, state, amount_minor, currency, direction, description, metadata, idempotency_key, parent_id,
+                          bank_account_id, destination_bank, destination_last_four, provider_id, failure_reason, refunded_minor,
+                          charged_back_minor, repaid_minor, owed_minor, created_at, completed_at
+                     from transactions where user_id = $1) x
+            where x.id > $2 order by x.id limit $3"#,
+        user_id,
+        after,
+        limit
     );
-    Ok(rows.fetch_all(db).await?.into_iter().map(|row| Listed { id: row.id, told: row.told }).collect())
+    rows.fetch_all(db).await
 }
 
 /// Another one as soon as a transaction, a delivery about one of these objects, or what is on record of the person says something else. Of none the

@@ -35,25 +35,17 @@ pub(super) struct Recipient {
     email: String,
     password_hash: String,
     email_verified_at: Option<DateTime>,
-    has_moved_money: bool,
+    pub(super) has_moved_money: bool,
     new_email: Option<String>,
     /// Where the mail goes, if not to the e-mail of the user.
     elsewhere: Option<String>,
     /// Whether somebody has that address.
-    taken: bool,
+    pub(super) taken: bool,
 }
 
 impl Recipient {
     pub(super) fn address(&self) -> &str {
         self.elsewhere.as_deref().unwrap_or(&self.email)
-    }
-
-    pub(super) fn has_moved_money(&self) -> bool {
-        self.has_moved_money
-    }
-
-    pub(super) fn is_taken(&self) -> bool {
-        self.taken
     }
 
     pub(super) fn holder(&self) -> Holder<'_> {

@@ -38,7 +38,3 @@ pub(super) async fn issuer(
     );
     issuer.fetch_optional(db).await
 }
-
-pub(super) async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(db).await.map(drop)
-}

@@ -210,7 +210,7 @@ pub(super) async fn allow(
 
 encrypted!(SecondFactors, "second factor", 100 of "totp_secrets", "user_id", "secret", where "true");
 
-pub(super) async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
+pub async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(db).await.map(drop)
 }
 

@@ -42,10 +42,7 @@ impl Reader<'_> {
         other: Option<&SecretString>,
         check: impl FnOnce(&str) -> Result<(), String>,
     ) -> Option<SecretString> {
-        match SecretString::from(self.text(name, Some(""))?) {
-            unset if unset.expose_secret().is_empty() => other.cloned(),
-            _ => self.secret(name, check),
-        }
+        self.optional_secret(name, check).and_then(|own| own.or_else(|| other.cloned()))
     }
 
     /// `Some(None)`: not set.
