@@ -113,7 +113,7 @@ async fn advance(app: &App, db: &mut PgConnection, lock: AdvisoryLock, currency:
     };
     let (asked, asked_at) = (app.clock.moment(), app.clock.now());
     let Some(transfers) = next(app, currency, cursor.timestamp.unsigned_abs()).await? else {
-        watch::ledger_is_behind(app, currency, cursor.timestamp).await?;
+        watch::pay_nothing(app, &safe_mode::ledger_is_behind(currency, cursor.timestamp)).await?;
         return Ok(Page::LedgerBehind);
     };
     if lock == AdvisoryLock::Projector {

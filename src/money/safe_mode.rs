@@ -7,7 +7,7 @@
 //! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back; or that the ledger has not
 //!         any more what its copy ends with
 //! look    open rows are compared with the ledger, once after each loss of PostgreSQL's
-//! leave   an operator has looked at what is listed, and says so
+//! leave   an operator has looked at what is listed, and says so; not while the ledger is the older one
 //! ```
 //!
 //! A process pays nothing either before it has seen that the copy of the ledger is complete up to its own start, and one with background tasks
@@ -16,6 +16,7 @@
 pub mod routes;
 mod store;
 
+use ledger::Currency;
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -93,7 +94,7 @@ pub async fn enter(app: &App, db: impl PgExecutor<'_>, older: Older, reason: &st
     } else {
         tracing::error!(
             reason,
-            "the ledger is behind PostgreSQL: safe mode, nothing is paid until an operator ends it"
+            "the ledger is behind PostgreSQL: safe mode, which nobody can end while it is so: nothing is paid"
         );
     }
     Ok(())
@@ -109,12 +110,40 @@ pub async fn look_at_open_rows(app: &App) -> Result<()> {
     Ok(())
 }
 
+/// Nothing ever leaves the ledger, so where it has not the transfer at which its copy ends, it is an older one: its balances have money that
+/// was paid out.
+///
 /// # Errors
-/// [`Error::NotFound`] when it is not on; [`Error::StaleState`] when a withdrawal that is to be held has moved, or another loss was found meanwhile.
+/// [`Error::LedgerBehind`].
+pub async fn ledger_must_be_whole(app: &App) -> Result<()> {
+    for (code, end) in store::copy_ends(&app.db).await? {
+        let Some(currency) = app.config.currencies.iter().copied().find(|currency| currency.code() == code) else {
+            continue;
+        };
+        let there = app.ledger.transfers_after(currency, end.unsigned_abs() - 1, 1).await?;
+        if there.first().is_none_or(|transfer| i64::try_from(transfer.timestamp) != Ok(end)) {
+            return Err(ledger_is_behind(currency, end));
+        }
+    }
+    Ok(())
+}
+
+/// `end`: the last transfer of the copy, which the ledger has not.
+pub fn ledger_is_behind(currency: Currency, end: i64) -> Error {
+    let code = currency.code();
+    Error::LedgerBehind(format!(
+        "the ledger is behind its copy in {code}: it has no transfer at {end}, where the copy ends"
+    ))
+}
+
+/// # Errors
+/// [`Error::NotFound`] when it is not on; [`Error::LedgerBehind`], or it would begin again at once; [`Error::StaleState`] when a withdrawal that
+/// is to be held has moved, or another loss was found meanwhile.
 pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
     if store::entered(&app.db).await?.is_none() {
         return Err(Error::NotFound("safe mode"));
     }
+    ledger_must_be_whole(app).await?;
     hold_repeats(app).await?;
     look_at_open_rows(app).await?;
     let mut tx = app.db.begin().await?;

@@ -131,8 +131,9 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     answer(app, asked).await
 }
 
-/// Rejected: told as the refusal that it was, of a repeat too.
+/// Rejected: told as the refusal that it was, of a repeat too. Not decided yet: nobody is told that the amount is reserved.
 async fn answer(app: &App, asked: Asked) -> Result<Asked> {
+    let asked = Asked { row: decided(app, asked.row).await?, ..asked };
     let Asked { row, replayed } = &asked;
     if row.state == State::Rejected {
         let reason = row.failure_reason.map(FailureReason::name);
@@ -141,6 +142,16 @@ async fn answer(app: &App, asked: Asked) -> Result<Asked> {
         return Err(Error::Declined { why, transaction_id: Some(row.id), replayed: *replayed, figures });
     }
     Ok(asked)
+}
+
+/// A repeat may come while the first call is under way, and the ledger may be silent: then the same key asks again, and the row goes on by itself.
+async fn decided(app: &App, row: Transaction) -> Result<Transaction> {
+    let is_decided = |row: &Transaction| row.state != State::Initiated || row.is_under_review();
+    if is_decided(&row) {
+        return Ok(row);
+    }
+    let decided = appears(|| async { Ok(Some(transactions::find(app, row.id).await?).filter(is_decided)) }).await?;
+    decided.ok_or_else(|| Error::unavailable("whether the amount is reserved is not known yet"))
 }
 
 /// What an idempotency key stands for. Keys from before there were descriptions and metadata must keep their hash, so each of the two is part

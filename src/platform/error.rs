@@ -83,6 +83,9 @@ pub enum Error {
     /// What was asked for needs more of the ledger than is copied yet.
     #[error("the copy of the ledger is not there yet; try again in a moment")]
     BooksBehind,
+    /// Somebody has put the ledger back to an earlier moment; of which currency, and where its copy ends.
+    #[error("{0}")]
+    LedgerBehind(String),
     #[error("{why}")]
     Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool, figures: Option<Box<Figures>> },
     #[error("the account is not empty, or something is under way on it")]
@@ -200,9 +203,11 @@ impl Error {
     /// Whose fault it is: what the queue does next hangs on it.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Unavailable(_) | Self::TurnedAway(_) | Self::BooksBehind | Self::ProviderPaused { .. } => {
-                Fault::Surroundings
-            }
+            Self::Unavailable(_)
+            | Self::TurnedAway(_)
+            | Self::BooksBehind
+            | Self::LedgerBehind(_)
+            | Self::ProviderPaused { .. } => Fault::Surroundings,
             _ => Fault::Row,
         }
     }
@@ -235,6 +240,7 @@ impl Error {
             Self::StatementKnown(_) => "statement_known",
             Self::PeriodNotReady(_) => "period_not_ready",
             Self::BooksBehind => "books_behind",
+            Self::LedgerBehind(_) => "ledger_behind",
             Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
@@ -274,6 +280,7 @@ impl Error {
             | Self::LastAdmin
             | Self::StatementKnown(_)
             | Self::PeriodNotReady(_)
+            | Self::LedgerBehind(_)
             | Self::InProgress
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -235,7 +235,7 @@ impl Revio {
         if let Some(wait) = self.payouts_paused() {
             return Err(RevioError::Paused(wait));
         }
-        self.budget.take(Class::Executions).await.map_err(RevioError::NoPlace)?;
+        self.budget.wait_in_step(Class::Executions).await.map_err(RevioError::NoPlace)?;
         self.take_execution_turn(row)
     }
 
@@ -401,11 +401,7 @@ impl Revio {
             return Err(RevioError::Paused(wait));
         }
         if !operation.has_place() {
-            let place = match operation.class() {
-                class @ Class::Reconciliation => self.budget.wait_for_run(class).await,
-                class => self.budget.take(class).await,
-            };
-            place.map_err(RevioError::NoPlace)?;
+            self.budget.wait_in_step(operation.class()).await.map_err(RevioError::NoPlace)?;
         }
         // After a pause this may make it a probe, so it is made now.
         if !operation.has_begun()

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::{AccountCode, Currency};
+use octoco::money::transactions;
 use octoco::platform::permissions::Role;
 use octoco::webhooks::inbox;
 use reqwest::{Method, StatusCode};
@@ -129,7 +130,10 @@ async fn an_item_is_cleared_once_whoever_comes_first(db: PgPool) {
         propose(&t, &maker, &customer, Some(item), "k2").await,
     );
     assert_eq!((first.status, second.status), (StatusCode::CREATED, StatusCode::CREATED), "{}", first.body);
+    let version = async || transactions::find(&t.app, item).await.expect("there").version;
+    let before = version().await;
     assert_eq!(approve(&t, &checker, &first).await.body["state"], "completed");
+    assert!(version().await > before, "what became of it is told as a change");
     let refused = approve(&t, &checker, &second).await;
     assert_eq!((&refused.body["state"], &refused.body["failure_reason"]), (&json!("rejected"), &json!("item_cleared")));
     assert_eq!(propose(&t, &maker, &customer, Some(item), "k3").await.body["errors"][0]["field"], "amount");

@@ -422,3 +422,24 @@ async fn a_payment_while_we_give_the_money_back_is_taken_from_the_wallet(db: PgP
     assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     t.finish().await;
 }
+
+/// Also where the ledger does not answer: the row is the same.
+#[sqlx::test]
+async fn a_withdrawal_that_is_not_decided_is_not_told_as_reserved(db: PgPool) {
+    let armed = Arc::new(AtomicBool::new(true));
+    let plan = armed.clone();
+    let crash = CrashPoints::planned(move |point| point == "withdrawal.reserved" && plan.swap(false, Ordering::SeqCst));
+    let t = TestApp::crashing(db, &[], crash).await;
+    let customer = t.customer_with(10_000).await;
+    t.withdraw(&customer, 4_000, "w1").await;
+    assert!(!armed.load(Ordering::SeqCst), "it died there");
+    let repeat = t.withdraw(&customer, 4_000, "w1").await;
+    assert_eq!((repeat.status, repeat.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"), "{}", repeat.body);
+    assert!(repeat.headers.contains_key("retry-after"));
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    let known = t.withdraw(&customer, 4_000, "w1").await;
+    accepted(&known);
+    assert_eq!((&known.body["state"], known.replayed()), (&json!("completed"), true));
+    t.finish().await;
+}

@@ -12,10 +12,10 @@ mod store;
 use ledger::Currency;
 use sqlx::{Connection, PgConnection};
 
-use super::{Page, advance, store as copy, watch};
+use super::{Page, advance, store as copy};
 use crate::app::App;
 use crate::books::slots;
-use crate::money::restrictions;
+use crate::money::{restrictions, safe_mode};
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
@@ -36,7 +36,7 @@ enum Lost {
 }
 
 /// # Errors
-/// [`Error::Unavailable`] while the ledger is behind its copy.
+/// [`Error::LedgerBehind`].
 pub async fn rebuild(app: &App) -> Result<Rebuilt> {
     build(app, Lost::Kept).await
 }
@@ -78,7 +78,7 @@ async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {
         store::create_tables(&mut db).await?;
     }
     if lost == Lost::Kept {
-        watch::ledger_must_be_whole(app).await?;
+        safe_mode::ledger_must_be_whole(app).await?;
     }
     store::create_beside(&mut db).await?;
     app.crash.at("rebuild.started")?;

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::books::{Line, Sides, Standing, nanoseconds};
 use super::store::{self, AccountRow, TransferRow};
-use super::{copied_to, touched, watch};
+use super::{copied_to, touched};
 use crate::app::App;
+use crate::money::safe_mode;
 use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
@@ -58,7 +59,7 @@ pub async fn line_is_right(app: &App, id: Uuid) -> Result<bool> {
 
 /// Writes the line as the ledger has it; one that the ledger does not have is taken out.
 pub async fn recompute_line(app: &App, id: Uuid) -> Result<()> {
-    watch::ledger_must_be_whole(app).await?;
+    safe_mode::ledger_must_be_whole(app).await?;
     let expected = expected_line(app, id).await?;
     let mut tx = app.db.begin().await?;
     if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await? {
@@ -124,7 +125,7 @@ pub async fn account_is_right(app: &App, currency: Currency, id: Uuid) -> Result
 
 /// Writes the account's balance as it is at the cursor.
 pub async fn recompute_account(app: &App, currency: Currency, id: Uuid) -> Result<()> {
-    watch::ledger_must_be_whole(app).await?;
+    safe_mode::ledger_must_be_whole(app).await?;
     let Some((at, standing)) = wrong_account(app, currency, id).await? else { return Ok(()) };
     let mut tx = app.db.begin().await?;
     if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await?

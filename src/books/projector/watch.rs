@@ -4,11 +4,10 @@
 //! its balances have money that was paid out. The copy is then all that is left of what was lost, and nothing is taken out of it.
 
 use chrono::TimeDelta;
-use ledger::{Currency, TransferCode};
+use ledger::TransferCode;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::books::nanoseconds;
 use super::store::{self, TransferRow};
 use crate::app::{App, LedgerCopy};
 use crate::money::safe_mode::{self, Older};
@@ -31,9 +30,12 @@ pub async fn watch(app: &App) -> Result<bool> {
         }
     }
     safe_mode::look_at_open_rows(app).await?;
-    if let Some((currency, cursor)) = lost_end(app).await? {
-        ledger_is_behind(app, currency, cursor).await?;
-        return Ok(false);
+    match safe_mode::ledger_must_be_whole(app).await {
+        Err(behind @ Error::LedgerBehind(_)) => {
+            pay_nothing(app, &behind).await?;
+            return Ok(false);
+        }
+        whole => whole?,
     }
     if !safe_mode::has_looked(app) {
         // What was executed since this process began is not from before.
@@ -50,39 +52,10 @@ pub async fn watch(app: &App) -> Result<bool> {
     Ok(false)
 }
 
-/// Nothing is paid from now on. Also not when somebody ends the safe mode too early: not before the ledger was seen to be whole.
-pub(super) async fn ledger_is_behind(app: &App, currency: Currency, cursor: i64) -> Result<()> {
+/// The ledger is behind its copy: nothing is paid from now on, and not before it was seen to be whole.
+pub(super) async fn pay_nothing(app: &App, behind: &Error) -> Result<()> {
     app.ledger_copy.send_replace(LedgerCopy::Unseen);
-    safe_mode::enter(app, &app.db, Older::Ledger, &lost(currency, cursor)).await
-}
-
-/// # Errors
-/// [`Error::Unavailable`] while the copy of a currency is of more than the ledger has: it is to stay as it is.
-pub(super) async fn ledger_must_be_whole(app: &App) -> Result<()> {
-    match lost_end(app).await? {
-        None => Ok(()),
-        Some((currency, cursor)) => Err(Error::unavailable(lost(currency, cursor))),
-    }
-}
-
-/// Where the copy of a currency ends with a transfer that the ledger has not.
-async fn lost_end(app: &App) -> Result<Option<(Currency, i64)>> {
-    for currency in app.config.currencies.iter().copied() {
-        let cursor = super::copied_to(app, currency).await?;
-        if cursor == 0 {
-            continue;
-        }
-        let there = app.ledger.transfers_after(currency, cursor.unsigned_abs() - 1, 1).await?;
-        if there.first().is_none_or(|transfer| nanoseconds(transfer.timestamp) != cursor) {
-            return Ok(Some((currency, cursor)));
-        }
-    }
-    Ok(None)
-}
-
-fn lost(currency: Currency, cursor: i64) -> String {
-    let code = currency.code();
-    format!("the ledger is behind its copy in {code}: it has no transfer at {cursor}, where the copy ends")
+    safe_mode::enter(app, &app.db, Older::Ledger, &behind.to_string()).await
 }
 
 /// What we book ourselves of a row that is lost, while the safe mode is on: its end, and Revio's fee. No other loss.

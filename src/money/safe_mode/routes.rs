@@ -99,7 +99,7 @@ async fn show(State(app): State<App>, _staff: Staff<HeldRead>) -> Result<Json<Sa
     request_body = LeaveBody,
     responses((status = 200, body = SafeModeView),
         (status = 404, description = "`not_found`: it is not on"),
-        (status = 409, description = "`stale_state`: a withdrawal that is to be held has moved, or another loss was found; once more"), Problems))]
+        (status = 409, description = "`ledger_behind`: somebody has put the ledger back, and it would begin again at once; `stale_state`: a withdrawal that is to be held has moved, or another loss was found; once more"), Problems))]
 async fn leave(
     State(app): State<App>,
     staff: Staff<SafeModeLeave>,

@@ -114,6 +114,12 @@ pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) ->
     Ok(done.execute(db).await?.rows_affected())
 }
 
+/// The last transfer of each currency in the copy of the ledger.
+pub(super) async fn copy_ends(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!("select currency, timestamp from ledger_cursor where timestamp > 0");
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.currency, row.timestamp)).collect())
+}
+
 pub(super) async fn lost(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<LostTransfer>> {
     let query = sqlx::query_as!(
         LostTransfer,

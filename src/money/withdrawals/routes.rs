@@ -53,9 +53,10 @@ impl NewWithdrawalBody {
 
 /// Withdraw
 ///
-/// The amount is reserved before this answers, or refused; the payout follows by itself. The same
-/// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused. Customers with a
-/// second factor show a code where their withdrawals of 24 hours are above a threshold; it is no part of the body that the key is for.
+/// The amount is reserved before this answers, or refused; the payout follows by itself. 503 where that is not known in time: the same call
+/// with the same key tells it. The same key with the same body answers the same withdrawal as it stands now, and the same refusal if it
+/// was refused. Customers with a second factor show a code where their withdrawals of 24 hours are above a threshold; it is no part of the
+/// body that the key is for.
 #[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),

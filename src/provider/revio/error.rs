@@ -52,7 +52,7 @@ impl From<RevioError> for Error {
         match &error {
             RevioError::Paused(wait) => Self::provider_paused(*wait),
             RevioError::RateLimited { retry_after } => Self::provider_paused(slow_down(*retry_after)),
-            // Not until there is a place: too many would come back at that moment. Each waits longer each time.
+            // It has waited for a moment in its step. Not until there is a place: too many would come back then. Each waits longer each time.
             RevioError::NoPlace(_) => Self::unavailable(error),
             RevioError::Transport { .. }
             | RevioError::Unauthorized { .. }

@@ -9,7 +9,7 @@ use octoco::money::safe_mode::{self, Older};
 use octoco::money::transactions;
 use octoco::platform::error::Error;
 use octoco::platform::permissions::Role;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
@@ -71,10 +71,11 @@ async fn a_ledger_that_is_older_than_its_copy_pays_nothing_and_the_copy_keeps_wh
     projector::recompute_account(&t.app, Currency::ZAR, wallet).await.expect_err("likewise");
     projector::rebuild(&t.app).await.expect_err("likewise");
     assert_eq!(copy().await, before);
-    leave(&t, &admin).await;
-    assert!(safe_mode::pays_nothing(&t.app).await.expect("an answer"), "too early");
-    projector::watch(&t.app).await.expect("watched");
-    assert_eq!(t.get(&admin, "/v1/admin/safe-mode").await.body["active"], true, "and it begins again");
+    let body = json!({"note": "too early"});
+    let refused = t.send(Method::POST, "/v1/admin/safe-mode/leave", Some(&t.token(&admin)), &[], Some(body)).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "ledger_behind"), "{}", refused.body);
+    assert!(safe_mode::pays_nothing(&t.app).await.expect("an answer"));
+    assert_eq!(t.get(&admin, "/v1/admin/safe-mode").await.body["active"], true);
     // A person has written down what is lost.
     projector::rebuild_accepting_lost(&t.app).await.expect("rebuilt");
     look(&t).await;
