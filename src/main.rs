@@ -23,12 +23,13 @@ use octoco::{
     app::App,
     books::projector,
     identity::sessions,
+    money::approvals::routes::note_of_command,
     money::balances,
     money::bank_accounts::rotation::BankAccounts,
     money::requests,
     money::safe_mode,
     platform::config::Config,
-    platform::error::BoxError,
+    platform::error::{BoxError, Error},
     platform::permissions::Role,
     platform::signature::PublicKeys,
     processes::server::{self, Server},
@@ -135,7 +136,7 @@ enum Admin {
     /// Ends the safe mode, once what a restored database has lost was looked at: payouts go on
     LeaveSafeMode {
         /// What was lost, and what became of it: for the audit log
-        #[arg(long)]
+        #[arg(long, value_parser = note_of_command)]
         note: String,
     },
     /// Takes a person's second factor away and ends all sessions; prints what one of staff enrols a new one with
@@ -474,10 +475,15 @@ async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::FAILURE)
 }
 
-/// In one line; some say their cause themselves.
+/// In one line; some say their cause themselves, and the driver of PostgreSQL does not say whose it is.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let said = match error.downcast_ref::<Error>() {
+        Some(ours) => ours.chain(),
+        None if error.is::<sqlx::Error>() => format!("PostgreSQL: {error}"),
+        None => error.to_string(),
+    };
     let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
-    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+    causes.fold(said, |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 fn say(text: &str) -> Result<ExitCode, BoxError> {

@@ -305,12 +305,21 @@ impl Error {
         matches!(self, Self::Internal(cause) if cause.is::<LedgerError>())
     }
 
-    /// The error and all its causes in one line, for the log only.
+    /// For whoever runs the service: the part that is away, and no word of a key, which a command does not have.
+    fn to_operator(&self) -> String {
+        let (Self::Unavailable(cause) | Self::Unusable(cause)) = self else { return self.to_string() };
+        let other = if cause.is::<LedgerError>() { "TigerBeetle does not answer, or not as it should: " } else { "" };
+        let part = if cause.is::<sqlx::Error>() { "PostgreSQL does not answer, or not as it should: " } else { other };
+        format!("{part}{cause}")
+    }
+
+    /// The error and all its causes in one line, for the log and operators only; some say their cause themselves.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
+        let mut text = self.to_operator();
         let mut cause = self.source();
         while let Some(error) = cause {
-            text = format!("{text}: {error}");
+            let said = error.to_string();
+            text = if text.contains(&said) { text } else { format!("{text}: {said}") };
             cause = error.source();
         }
         text

@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, ChainCheck, Head, pack};
+use crate::money::approvals::routes::note_of_command;
 use crate::platform::error::BoxError;
 
 #[derive(Subcommand)]
@@ -27,7 +28,7 @@ pub enum Command {
     /// Notes in the ledger the head that there is now, after PostgreSQL was put back to an earlier moment: exit status 0 or 1
     AcceptHead {
         /// What was put back and why: for the audit log
-        #[arg(long)]
+        #[arg(long, value_parser = note_of_command)]
         note: String,
     },
 }

@@ -115,7 +115,10 @@ pub async fn admit_reader(app: &App, role: &str, password: Option<&SecretString>
     match password {
         Some(password) => {
             let verifier = scram::verifier(password.expose_secret(), rand::random());
-            Ok(store::admit_reader(&app.db, role, &verifier).await?)
+            let what_to_do = "All else is done. Where the owner may not make roles, leave the setting out, and let a superuser call once in this database";
+            store::admit_reader(&app.db, role, &verifier).await.map_err(|error| {
+                format!("GRAFANA_DATABASE_PASSWORD, for the role {role}: {error}. {what_to_do}: select admit_reader('{role}', '…')").into()
+            })
         }
         None if store::is_there(&app.db, role).await? => Ok(store::grant_to_reader(&app.db, role).await?),
         None => Ok(()),

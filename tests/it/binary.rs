@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use octoco::platform::keys;
+use octoco::platform::permissions::Role;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
-use crate::harness::{PATIENCE, environment};
+use crate::harness::{PATIENCE, TestApp, environment};
 use crate::second_factor::SWITCHED_OFF;
 
 pub(crate) type Settings = BTreeMap<&'static str, String>;
@@ -196,6 +197,59 @@ async fn a_reconciliation_that_cannot_ask_postgresql_is_not_finished(db: PgPool)
     away.insert("DATABASE_URL", "postgres://user:any@127.0.0.1:1/database".to_owned());
     let (printed, status) = run(&["reconcile"], &away).await;
     assert_eq!(status.code(), Some(2), "{printed}");
+}
+
+/// It has no key to repeat, and whoever runs it must know what to start.
+#[sqlx::test]
+async fn a_command_says_which_part_does_not_answer(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    let (mut no_database, mut no_ledger) = (settings(&db, "any"), settings(&db, "any"));
+    no_database.insert("DATABASE_URL", "postgres://user:any@127.0.0.1:1/database".to_owned());
+    no_ledger.insert("TIGERBEETLE_ADDRESSES", "127.0.0.1:1".to_owned());
+    let balances = ["admin", "ledger-balances", "--email", customer.email.as_str()];
+    for (part, arguments, without) in [
+        ("PostgreSQL", &balances[..], &no_database),
+        ("PostgreSQL", &["migrate"][..], &no_database),
+        ("TigerBeetle", &balances[..], &no_ledger),
+    ] {
+        let (printed, status) = run(arguments, without).await;
+        assert!(!status.success() && printed.contains(&format!("octoco: {part}")), "{arguments:?}: {printed}");
+        assert!(!printed.contains("the same key"), "{arguments:?}: {printed}");
+    }
+}
+
+/// They stand in the audit log for good, as those of the API do.
+#[tokio::test]
+async fn a_note_of_a_command_is_taken_by_the_rule_of_the_api() {
+    let (nothing, too_long) = (Settings::new(), "x".repeat(501));
+    for command in [["admin", "leave-safe-mode"], ["audit", "accept-head"]] {
+        for note in ["", " ", "\u{200b}", "two\nlines", too_long.as_str()] {
+            let (printed, status) = run(&[command[0], command[1], "--note", note], &nothing).await;
+            assert_eq!(status.code(), Some(2), "{command:?} {note:?}: {printed}");
+            assert!(printed.contains("--note") && printed.contains("must "), "{command:?} {note:?}: {printed}");
+        }
+        let (printed, status) = run(&[command[0], command[1], "--note", "looked at"], &nothing).await;
+        assert_eq!(status.code(), Some(1), "only the settings are missing: {printed}");
+    }
+}
+
+/// After a restore it is asked for what to do once more, and no process that serves has it.
+#[sqlx::test]
+async fn what_an_operator_takes_away_stands_in_what_the_command_prints(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (finance, settings) = (t.staff(Role::Finance).await, settings(&db, "any"));
+    let email = finance.email.as_str();
+    for (arguments, action) in [
+        (&["admin", "totp-reset", "--email", email][..], "totp.reset"),
+        (&["admin", "grant", "--email", email, "--role", "user"][..], "user.role_changed"),
+    ] {
+        let (printed, status) = run(arguments, &settings).await;
+        assert!(status.success(), "{arguments:?}: {printed}");
+        let lines = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let told: Vec<_> = lines.filter(|line| line["audit.action"] == action).collect();
+        assert!(told.len() == 1 && told[0]["object.id"] == finance.id.to_string(), "{action}: {printed}");
+    }
 }
 
 fn collect(

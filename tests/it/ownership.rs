@@ -132,6 +132,26 @@ async fn migrate_and_rebuild_run_as_the_owner_and_the_service_starts_as_the_othe
     role.drop_it(&db).await;
 }
 
+/// As where somebody else makes the roles of PostgreSQL.
+#[sqlx::test]
+async fn an_owner_that_may_not_make_roles_is_told_which_setting_wants_one_and_what_to_do(db: PgPool) {
+    let role = ServiceRole::new(&db).await;
+    let user = db.connect_options().get_username().to_owned();
+    role.run(&db, &format!("grant \"{user}\" to {{}}")).await;
+    let mut settings = binary::settings(&db, "any");
+    let owner = settings["DATABASE_URL"].replace(&format!("//{user}:"), &format!("//{}:", role.0));
+    settings.extend([("DATABASE_URL", owner), ("GRAFANA_DATABASE_PASSWORD", "local-password-1".to_owned())]);
+    let (printed, status) = binary::run(&["migrate"], &settings).await;
+    assert_eq!(status.code(), Some(1), "{printed}");
+    for told in ["octoco: GRAFANA_DATABASE_PASSWORD", "All else is done", "select admit_reader('grafana', '…')"] {
+        assert!(printed.contains(told), "{told}: {printed}");
+    }
+    settings.remove("GRAFANA_DATABASE_PASSWORD");
+    let (printed, status) = binary::run(&["migrate"], &settings).await;
+    assert!(status.success(), "{printed}");
+    role.drop_it(&db).await;
+}
+
 /// The release before is deployed again, and migrates first.
 #[sqlx::test]
 async fn an_older_release_migrates_where_a_later_one_has(db: PgPool) {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Approval, ApprovalDecision, SubjectHash};
 use crate::identity::staff::Staff;
 use crate::platform::{
-    error::{Result, Wrong},
+    error::{Error, Result, Wrong},
     http::Fields,
     permissions::Permission,
 };
@@ -54,6 +54,16 @@ pub(crate) fn decide<P: Permission>(
 
 pub fn parse_note(fields: &mut Fields, note: &str) -> String {
     fields.text("note", note, 1..=500)
+}
+
+/// The same of a command that takes one.
+pub fn note_of_command(note: &str) -> Result<String, String> {
+    let mut fields = Fields::default();
+    let note = parse_note(&mut fields, note);
+    match fields.finish() {
+        Err(Error::Invalid(wrong)) => Err(wrong.into_iter().map(|of| of.message).collect::<Vec<_>>().join("; ")),
+        _ => Ok(note),
+    }
 }
 
 pub fn take_of(approvals: &mut Vec<Approval>, row: Uuid) -> Vec<Approval> {
