@@ -9,13 +9,14 @@ use ledger::{Leg, TransferId};
 use revio_sim::{PayoutBehaviour, PayoutOutcome};
 use serde_json::Value;
 use sqlx::PgPool;
+use tracing::dispatcher::{DefaultGuard, Dispatch};
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::collectors::listen;
 use crate::harness::TestApp;
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -28,8 +29,21 @@ impl Write for Log {
 }
 
 impl Log {
+    /// Of a test, its server and everything that they await, which run on one thread: until what comes with it is dropped.
+    pub(crate) fn begin() -> (Self, (DefaultGuard, Dispatch)) {
+        let log = Self::default();
+        let writer = log.clone();
+        let filter = tracing_subscriber::EnvFilter::new("info,sqlx=warn");
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(move || writer.clone());
+        (log, listen(tracing_subscriber::registry().with(filter).with(layer)))
+    }
+
     /// As it is written in service.
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().expect("nobody panicked").clone()).expect("a log is text");
         text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
@@ -59,16 +73,7 @@ fn only(ids: &BTreeSet<String>) -> &str {
 
 #[sqlx::test]
 async fn a_withdrawal_is_followed_from_its_request_to_the_webhook_that_ended_it_by_ids_alone(db: PgPool) {
-    let log = Log::default();
-    let writer = log.clone();
-    let filter = tracing_subscriber::EnvFilter::new("info,sqlx=warn");
-    let layer = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_writer(move || writer.clone());
-    // The test, its server and everything that they await run on this thread.
-    let listening = listen(tracing_subscriber::registry().with(filter).with(layer));
+    let (log, listening) = Log::begin();
     let t = TestApp::new(db).await;
     let (customer, other) = (t.customer_with(10_000).await, t.customer_with(10_000).await);
     t.sim.set_payout_behaviour(PayoutBehaviour::Pend);

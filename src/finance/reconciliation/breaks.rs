@@ -29,6 +29,7 @@ use std::collections::HashSet;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use tracing::field::display;
 use uuid::Uuid;
 
 use super::found::{BreakType, Found, Heals, Owner, ReconciliationLeg, Severity, Window};
@@ -169,8 +170,8 @@ pub(super) async fn see(app: &App, run: Uuid, found: &Found) -> Result<BreakStat
     tx.commit().await?;
     if seen.state == BreakState::Open && known.state != BreakState::Open {
         tracing::error!(
-            break.id = %known.id, kind = found.kind.name(), severity = seen.severity.name(), transaction.id = ?found.transaction_id,
-            journal.id = ?found.journal_id, expected = found.expected, actual = found.actual, "a break is open"
+            break.id = %known.id, kind = found.kind.name(), severity = seen.severity.name(), transaction.id = found.transaction_id.map(display),
+            journal.id = found.journal_id.map(display), expected = found.expected, actual = found.actual, "a break is open"
         );
     }
     Ok(seen.state)

@@ -461,7 +461,8 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             }
         }
     }
-    tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
+    let payout = withdrawal.provider.id.map(tracing::field::display);
+    tracing::warn!(transaction.id = %withdrawal.id, payout.id = payout, "a payout's window closed unused");
     let due = if registered.len() >= REGISTERED_MAX { Due::In(REGISTERED_PAUSE) } else { Due::Now };
     let to = Move::to(State::Reserved, due).with_provider(Provider::default());
     transactions::advance(app, withdrawal, to).await

@@ -5,11 +5,13 @@ use ledger::{AccountCode, Amount, Currency, Leg, Transfer, TransferCode, Transfe
 use octoco::books::projector;
 use octoco::finance::reconciliation::RunKind;
 use revio_sim::{PayoutBehaviour, PayoutOutcome};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use super::{assert_none_open, assert_one, cycle, cycle_of, sql, states};
+use super::{assert_none_open, assert_one, begin, cycle, cycle_of, go_on, sql, states};
 use crate::harness::TestApp;
+use crate::log_ids::Log;
 use crate::reporting::value;
 
 const COMPLETE: &str = "update transactions set state = 'completed', states = states || ' completed',
@@ -42,6 +44,38 @@ async fn a_row_that_says_it_moved_money_and_did_not_is_found(db: PgPool) {
         .await
         .expect("one");
     assert_eq!(owner, "on_call");
+}
+
+/// No other line tells which row it is.
+#[sqlx::test]
+async fn a_break_that_opens_is_found_in_the_log_by_the_id_of_its_row(db: PgPool) {
+    let (log, listening) = Log::begin();
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    sql(&t, COMPLETE, deposit).await;
+    cycle(&t).await;
+    drop(listening);
+    let lines = log.lines();
+    let opened: Vec<_> = lines.iter().filter(|line| line["message"] == "a break is open").collect();
+    assert!(!opened.is_empty());
+    for line in opened {
+        assert_eq!((&line["transaction.id"], line.get("journal.id")), (&json!(deposit), None), "{line}");
+    }
+}
+
+#[sqlx::test]
+async fn what_moved_in_the_two_minutes_before_a_run_is_for_the_next_one(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    sql(&t, COMPLETE, deposit).await;
+    t.advance(TimeDelta::seconds(119));
+    begin(&t, RunKind::QuarterHour).await;
+    go_on(&t).await;
+    assert_eq!(states(&t, "row_without_transfer").await, Vec::<String>::new());
+    cycle(&t).await;
+    assert_one(&t, "row_without_transfer", "open").await;
 }
 
 #[sqlx::test]
