@@ -16,8 +16,9 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::books::projector;
+use crate::money::safe_mode;
 use crate::platform::error::{Error, Result};
-use crate::platform::footing::{self, Refusal};
+use crate::platform::footing;
 use crate::platform::openapi::words;
 
 /// A part that answers later than this is as good as away.
@@ -90,11 +91,12 @@ pub struct Readiness {
 }
 
 async fn readiness(app: &App) -> Readiness {
-    let (postgres, ledger, redis, lag) = tokio::join!(
+    let (postgres, ledger, redis, lag, safe_mode) = tokio::join!(
         tokio::time::timeout(DEADLINE, footing::is_migrated(&app.db)),
         tokio::time::timeout(DEADLINE, app.ledger.ping()),
         app.limiter.ping(),
         tokio::time::timeout(DEADLINE, projector::lag(app)),
+        tokio::time::timeout(DEADLINE, safe_mode::is_on(app)),
     );
     let postgres = match postgres {
         Ok(Ok(true)) => "ok",
@@ -103,6 +105,12 @@ async fn readiness(app: &App) -> Readiness {
     };
     let ledger = if matches!(ledger, Ok(Ok(()))) { "ok" } else { "unavailable" };
     let redis = if redis { "ok" } else { "unavailable" };
+    let payouts = match (app.footing.refusal(), safe_mode) {
+        (Some(refusal), _) => refusal.word(),
+        (None, Ok(Ok(true))) => "safe_mode",
+        (None, Ok(Ok(false))) => "ok",
+        (None, Ok(Err(_)) | Err(_)) => "unavailable",
+    };
     let ready = postgres == "ok" && ledger == "ok";
     let lag = lag.ok().and_then(|lag| lag.ok());
     let seconds = lag.as_ref().map(|all| all.iter().map(|lag| lag.age.num_seconds()).max().unwrap_or(0));
@@ -111,7 +119,7 @@ async fn readiness(app: &App) -> Readiness {
         postgres,
         ledger,
         redis,
-        payouts: app.footing.refusal().map_or("ok", Refusal::word),
+        payouts,
         read_model: seconds.map_or("unavailable", |seconds| if seconds > BEHIND_SECS { "behind" } else { "ok" }),
         read_model_lag_transfers: lag.map(|all| all.iter().map(|lag| lag.transfers).sum()),
         read_model_lag_seconds: seconds,

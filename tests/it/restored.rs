@@ -29,6 +29,7 @@ use uuid::Uuid;
 use crate::backups;
 use crate::crashes::Crashes;
 use crate::harness::{Customer, TestApp};
+use crate::health::ready_and;
 
 async fn look(t: &TestApp) {
     projector::catch_up(&t.app).await.expect("copied");
@@ -166,6 +167,7 @@ async fn what_is_lost_starts_the_safe_mode_which_pays_nothing_until_an_operator_
     look(&t).await;
     let shown = t.get(&admin, "/v1/admin/safe-mode").await;
     assert_eq!((&shown.body["active"], shown.status), (&json!(true), StatusCode::OK), "{}", shown.body);
+    ready_and(&t, "payouts", "safe_mode").await;
     assert_eq!(shown.body["lost_transfers"][0]["transaction_id"], lost.to_string());
     assert_eq!(shown.body["lost_transfers"][0]["user_id"], customer.id.to_string());
     let waits = t.withdraw(&customer, 2_000, "w2").await.id();
@@ -180,6 +182,7 @@ async fn what_is_lost_starts_the_safe_mode_which_pays_nothing_until_an_operator_
     let left = leave(json!({"note": "one withdrawal was lost; the customer was told"})).await;
     assert_eq!((left.status, &left.body["active"]), (StatusCode::OK, &json!(false)), "{}", left.body);
     assert_eq!(leave(json!({"note": "again"})).await.status, StatusCode::NOT_FOUND);
+    ready_and(&t, "payouts", "ok").await;
     wait(&t, 2).await;
     assert_eq!(t.state(waits).await, "completed");
     look(&t).await;

@@ -63,8 +63,9 @@ pub fn redis() -> Object {
 pub fn payouts() -> Object {
     let description = "Whether payouts begin: `clock_unknown` when PostgreSQL's was not measured for a minute, `clocks_apart` when this \
         process's is more than 2 s from PostgreSQL's or TigerBeetle's, `not_durable` when PostgreSQL does not promise what is \
-        demanded of it. All else goes on, so it never makes the service not ready";
-    one_of(["ok", "clock_unknown", "clocks_apart", "not_durable"], "ok").description(Some(description)).build()
+        demanded of it, `safe_mode` in that, `unavailable` when it cannot be told. All else goes on, so it never makes the service not ready";
+    let words = ["ok", "clock_unknown", "clocks_apart", "not_durable", "safe_mode", "unavailable"];
+    one_of(words, "ok").description(Some(description)).build()
 }
 
 pub fn read_model() -> Object {
