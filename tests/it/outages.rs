@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::pause;
 use crate::harness::{PATIENCE, TestApp};
+use crate::health::ready;
 
 /// Each way in which Revio can be away, or keep us out.
 fn outages() -> Vec<FaultKind> {
@@ -143,6 +144,27 @@ async fn while_the_schema_is_older_than_the_release_workers_begin_nothing(db: Pg
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn while_postgresqls_disk_is_full_nothing_is_written_though_it_answers(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let full = "create function is_full() returns trigger language plpgsql as
+                    $$ begin raise 'could not extend file: No space left on device' using errcode = 'disk_full'; end $$;
+                create trigger is_full before insert or update on transactions execute function is_full()";
+    run(&t, full).await;
+    let refused = t.deposit(&customer, 5_000, "k1").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"), "{}", refused.body);
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    let told = ready(&t).await.body;
+    assert_eq!((told["status"].as_str(), told["postgres"].as_str()), (Some("ready"), Some("ok")), "{told}");
+    run(&t, "drop function is_full() cascade").await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.pay(&deposit).await;
+    assert_eq!(t.balance(&customer).await, (15_000, 0, 15_000));
     t.finish().await;
 }
 
