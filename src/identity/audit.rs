@@ -35,7 +35,7 @@ const SEAL_BATCH: i64 = 500;
 const VERIFY_BATCH: i64 = 2_000;
 const PRUNE_BATCH: i64 = 1_000;
 
-/// What an older PostgreSQL would give back. The log of the process, which is kept elsewhere, tells what to do once more after a restore.
+/// What an older PostgreSQL would give back. The log of the process, also of a command, is kept elsewhere and tells what to do once more.
 const TAKEN_AWAY: [&str; 17] = [
     "user.role_changed", "user.erased", "user.email_changed", "restriction.requested", "bank_account.deleted",
     "totp.reset", "totp.disabled", "totp.recovery_code_used", "service_account.key_revoked",

@@ -7,15 +7,16 @@ use octoco::platform::permissions::Role;
 use octoco::provider::revio::NewPayout;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, PayoutBehaviour, PayoutOutcome, Scope};
-use serde_json::json;
-use sqlx::PgPool;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use super::{look, wait};
+use crate::adjustments::{correction, propose};
 use crate::approvals::{ONE, THRESHOLDS, approve, decline, hash, waiting};
 use crate::backups;
 use crate::crashes::Crashes;
-use crate::harness::TestApp;
+use crate::harness::{Customer, PASSWORD, TestApp};
 
 async fn release_by_two(t: &TestApp, id: Uuid) {
     for staff in [t.staff(Role::Finance).await, t.staff(Role::Admin).await] {
@@ -250,4 +251,98 @@ async fn a_withdrawal_that_waits_for_its_approval_again_is_not_declined_once_its
     wait(&t, 40).await;
     assert_eq!((t.state(id).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("completed", 1));
     t.finish_with_held().await;
+}
+
+/// What the page has an operator write.
+const FAILURE_HANDLING: &str = include_str!("../../../docs/failure-handling.md");
+
+/// Who registered after the backup: whose the money is the ledger alone knows, and who that is Revio.
+#[sqlx::test]
+async fn a_customer_whose_own_row_is_lost_is_written_again_and_has_the_money(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (admin, finance) = (t.staff(Role::Admin).await, t.staff(Role::Finance).await);
+    backups::take(&db).await;
+    let erin = t.customer().await;
+    let deposit = t.deposit(&erin, 5_000, "d").await;
+    t.pay(&deposit).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let open = t.withdraw(&erin, 2_000, "w").await.id();
+    t.drive().await;
+    backups::restore(&db).await;
+    look(&t).await;
+    let listed = t.get(&admin, "/v1/admin/safe-mode").await.body;
+    let of = |id: Uuid, one: &Value| one["transaction_id"] == id.to_string() && one["user_id"] == erin.id.to_string();
+    let all = listed["lost_transfers"].as_array().expect("a list");
+    assert!([deposit.id(), open].into_iter().all(|id| all.iter().any(|one| of(id, one))), "{listed}");
+    assert_eq!(t.get(&admin, &format!("/v1/admin/users/{}", erin.id)).await.status, StatusCode::NOT_FOUND);
+    let given = async |key: &str| propose(&t, &finance, correction(&erin, "credit", 100), key).await.status;
+    assert_eq!(given("before").await, StatusCode::NOT_FOUND);
+    assert_eq!(t.login(&erin.email, PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+
+    let purchase = t.sim.purchase(t.purchase_of(deposit.id())).expect("it was paid");
+    let told = |field: &str| purchase["client"][field].as_str().expect("we have told it").to_owned();
+    let statement = FAILURE_HANDLING.split("```sql").nth(1).and_then(|rest| rest.split("```").next());
+    let statement = statement.expect("the page has it").replace("USER_ID", &erin.id.to_string());
+    let statement = statement.replace("EMAIL", &told("email")).replace("FULL NAME", &told("full_name"));
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&db).await.expect("PostgreSQL takes it");
+    assert_eq!(t.login(&erin.email, PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+
+    let forgotten = Some(json!({"email": erin.email}));
+    t.send(Method::POST, "/v1/auth/password/forgot", None, &[], forgotten).await;
+    t.drive().await;
+    let body = json!({"token": t.mailbox.newest(&erin.email, "password").token(), "new_password": "another horse another staple"});
+    let reset = t.send(Method::POST, "/v1/auth/password/reset", None, &[], Some(body)).await;
+    assert_eq!(reset.status, StatusCode::NO_CONTENT, "{}", reset.body);
+    let login = t.login(&erin.email, "another horse another staple").await;
+    let token = login.body["access_token"].as_str().expect("signed in").to_owned();
+    let session_id = t.app.tokens.check(&token, t.app.clock.now()).expect("a valid token").sid;
+    let back =
+        Customer { id: erin.id, email: erin.email.clone(), session_id, token, bank_account_id: erin.bank_account_id };
+    assert_eq!(t.balance(&back).await, (5_000, 2_000, 3_000));
+    assert_eq!(given("after").await, StatusCode::CREATED);
+    t.advance(TimeDelta::minutes(11));
+    look(&t).await;
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(open), PayoutOutcome::Success).expect("pending");
+    wait(&t, 40).await;
+    assert_eq!((t.state(open).await.as_str(), t.balance(&back).await), ("completed", (3_000, 0, 3_000)));
+}
+
+/// Somebody leaves the safe mode so many minutes after the restore, and right afterwards Revio pays what was on its way. Whether that was listed as
+/// open by then, and whether the safe mode is on again.
+async fn back_in_it(db: PgPool, minutes: i64) -> (bool, bool) {
+    let t = TestApp::new(db.clone()).await;
+    let (admin, customer) = (t.staff(Role::Admin).await, t.customer_with(10_000).await);
+    backups::take(&db).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let lost = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    backups::restore(&db).await;
+    look(&t).await;
+    t.advance(TimeDelta::minutes(minutes));
+    look(&t).await;
+    t.drive().await;
+    let listed = t.get(&admin, "/v1/admin/safe-mode").await.body;
+    assert_eq!(listed["active"], true, "{listed}");
+    let mut all = listed["lost_transfers"].as_array().expect("a list").iter();
+    let is_open = all.any(|one| one["kind"] == "pending" && one["transaction_id"] == lost.to_string());
+    let (path, body) = ("/v1/admin/safe-mode/leave", json!({"note": "looked at"}));
+    let left = t.send(Method::POST, path, Some(&t.token(&admin)), &[], Some(body)).await;
+    assert_eq!(left.status, StatusCode::OK, "{}", left.body);
+    t.sim.settle_payout(t.payout_of(lost), PayoutOutcome::Success).expect("pending");
+    wait(&t, 5).await;
+    look(&t).await;
+    assert_eq!(t.wallet(customer.id).await.posted(), 6_000, "paid, and posted all the same");
+    let after = t.get(&admin, "/v1/admin/safe-mode").await.body;
+    (is_open, after["active"] == true)
+}
+
+#[sqlx::test]
+async fn who_leaves_the_safe_mode_before_a_lost_withdrawal_has_its_row_again_is_soon_back_in_it(db: PgPool) {
+    assert_eq!(back_in_it(db, 2).await, (true, true));
+}
+
+#[sqlx::test]
+async fn who_leaves_the_safe_mode_once_a_lost_withdrawal_has_its_row_again_has_left_it(db: PgPool) {
+    assert_eq!(back_in_it(db, 11).await, (false, false));
 }
