@@ -136,6 +136,8 @@ pub enum FaultKind {
     },
     /// The call has its effect, and its answer says no more than the object's status.
     Terse,
+    /// The call has its effect, and the connection closes in the middle of its answer.
+    CutOff,
     /// 400: the call is refused and changes nothing.
     Refused,
     RateLimited {
@@ -203,6 +205,7 @@ impl FaultKind {
             | FaultKind::Text { .. }
             | FaultKind::Blank { .. }
             | FaultKind::Terse
+            | FaultKind::CutOff
             | FaultKind::Empty { .. }
             | FaultKind::Refused
             | FaultKind::RateLimited { .. }

@@ -315,6 +315,7 @@ async fn follow_event(app: &App, deposit: &Transaction, told: Told) -> Result<()
             apply(app, deposit, &purchase).await?;
         }
         // The event is faster than the answer to our own call, or that answer was lost.
+        None if is_ours && asks_for_another_sum(deposit, &purchase) => pass_over(&purchase)?,
         None if is_ours => match second::booked_for(app, deposit, &purchase).await? {
             Some(Booked::ForASecond) => second::insert(app, deposit, &purchase).await?,
             Some(Booked::ForThisRow) if !purchase.status.means_paid() => pass_over(&purchase)?,
@@ -329,6 +330,12 @@ async fn follow_event(app: &App, deposit: &Transaction, told: Told) -> Result<()
         _ => pass_over(&purchase)?,
     }
     Ok(())
+}
+
+/// Nobody is sent to pay another sum than he asked to pay: of such a purchase there is no link. Where it is paid all the same, it is followed.
+fn asks_for_another_sum(deposit: &Transaction, purchase: &Purchase) -> bool {
+    let is_another = || purchase.bill.as_ref().is_some_and(|bill| bill.is_another_sum(deposit.amount));
+    matches!(purchase.status, PurchaseStatus::Open(_)) && is_another()
 }
 
 /// It is no row's. What came by it, or may have, is for a person.
@@ -366,7 +373,11 @@ async fn apply(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<
         PurchaseStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, deposit, purchase.id, word).await,
         PurchaseStatus::Open(_) if deposit.state != State::AwaitingPayment => Ok(deposit.clone()),
         // The answer that made it did not say the link.
-        PurchaseStatus::Open(_) if deposit.provider.checkout_url.is_none() && purchase.checkout_url.is_some() => {
+        PurchaseStatus::Open(_)
+            if deposit.provider.checkout_url.is_none()
+                && purchase.checkout_url.is_some()
+                && !asks_for_another_sum(deposit, purchase) =>
+        {
             await_payment(app, deposit, purchase).await
         }
         PurchaseStatus::Open(word) => {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use prometheus::HistogramVec;
-use reqwest::{Method, RequestBuilder, Url, redirect};
+use reqwest::{Method, RequestBuilder, Url, header::CACHE_CONTROL, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -302,7 +302,11 @@ impl Revio {
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        let mut payout: Payout = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await?;
+        let answer = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await;
+        let mut payout: Payout = answer.map_err(|error| match error {
+            RevioError::Unreadable(_) => RevioError::Taken(Box::new(error)),
+            error => error,
+        })?;
         payout.id = Some(payout.id).filter(|id| !id.is_nil()).unwrap_or(id);
         expect_id(payout.id, id).map(|()| payout)
     }
@@ -353,8 +357,9 @@ impl Revio {
         self.call(request, call, parse_json).await
     }
 
+    /// No answer that somebody on the way has kept: an older state is obeyed by nobody.
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
-        request.bearer_auth(self.api_key.expose_secret())
+        request.bearer_auth(self.api_key.expose_secret()).header(CACHE_CONTROL, "no-cache")
     }
 
     async fn call<T>(&self, request: RequestBuilder, call: Call, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
@@ -430,11 +435,9 @@ impl Revio {
                 }
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
-            // A key that may register, and not execute, would have each row held. One that is done may be answered in no words, too: its payout says so
-            // (`execution_took_effect`).
-            Err(error) if operation == Operation::Execution && !error.names_a_reason() => {
-                breaker.failed(about, self.clock.now());
-            }
+            // A key that may register, and not execute, would have each row held; so would an account that has run dry, which is refused in words
+            // from one row to the next. One that is done may be answered in no words, too: its payout says so (`execution_took_effect`).
+            Err(_) if operation == Operation::Execution => breaker.failed(about, self.clock.now()),
             _ => breaker.answered(),
         }
     }
@@ -463,7 +466,7 @@ fn outcome<T>(answer: &Result<T>) -> &'static str {
         Ok(_) => "ok",
         Err(RevioError::Rejected { .. } | RevioError::NotFound | RevioError::Unauthorized { .. }) => "refused",
         Err(RevioError::RateLimited { .. }) => "rate_limited",
-        Err(RevioError::Unreadable(_)) => "unreadable",
+        Err(RevioError::Unreadable(_) | RevioError::Taken(_)) => "unreadable",
         Err(_) => "no_answer",
     }
 }

@@ -6,6 +6,7 @@ use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Override, Pay, Scope};
 use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::harness::{TestApp, stepped};
 
@@ -360,5 +361,40 @@ async fn a_link_that_the_first_answer_lacked_is_there_with_the_next(db: PgPool) 
     let shown = t.get(&customer, &format!("/v1/transactions/{}", deposit.id())).await;
     assert_eq!(shown.body["state"], "awaiting_payment");
     assert!(shown.body["checkout_url"].as_str().is_some_and(|url| url.contains("/p/")), "{}", shown.body);
+    t.finish().await;
+}
+
+/// As where the first answer was refused for its sum, or did not say it (`evidence::nobody_is_sent_to_pay_another_sum_than_was_asked_for`).
+#[sqlx::test]
+async fn a_link_to_pay_another_sum_is_given_by_no_event_and_no_later_answer(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let shown = async |deposit: Uuid| t.get(&customer, &format!("/v1/transactions/{deposit}")).await.body;
+    for (pointer, value) in [("/purchase/total", json!(1_001)), ("/purchase/currency", json!("EUR"))] {
+        t.sim.set_override(Override::of("purchase", pointer, value));
+        let refused = t.deposit(&customer, 1_000, &format!("event {pointer}")).await.id();
+        t.sim.deliver().await;
+        t.step().await;
+        assert_eq!(
+            (&shown(refused).await["state"], &shown(refused).await["checkout_url"]),
+            (&json!("initiated"), &json!(null))
+        );
+        t.sim.clear_overrides();
+        for (pointer, value) in [("/purchase", json!(null)), ("/checkout_url", json!(""))] {
+            t.sim.set_override(Override::of("purchase", pointer, value));
+        }
+        let unsaid = t.deposit(&customer, 1_000, &format!("later {pointer}")).await.id();
+        t.sim.clear_overrides();
+        t.sim.set_override(Override::of("purchase", pointer, json!("1002")));
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+        assert_eq!(shown(unsaid).await["checkout_url"], json!(null));
+        t.sim.clear_overrides();
+        t.advance(TimeDelta::minutes(5));
+        t.drive().await;
+        for deposit in [refused, unsaid] {
+            assert!(shown(deposit).await["checkout_url"].is_string(), "{pointer}");
+        }
+    }
     t.finish().await;
 }

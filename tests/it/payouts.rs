@@ -255,7 +255,7 @@ async fn a_limit_on_executions_alone_holds_few(db: PgPool) {
     holds_few(db, FaultKind::RateLimited { retry_after_secs: 20 }).await;
 }
 
-async fn holds_few(db: PgPool, fault: FaultKind) {
+pub(crate) async fn holds_few(db: PgPool, fault: FaultKind) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(100_000).await;
     let is_told_when = matches!(fault, FaultKind::RateLimited { .. });

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::harness::{Answer, TestApp};
+use crate::payouts;
 
 fn accepted(answer: &Answer) {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
@@ -442,4 +443,32 @@ async fn a_withdrawal_that_is_not_decided_is_not_told_as_reserved(db: PgPool) {
     accepted(&known);
     assert_eq!((&known.body["state"], known.replayed()), (&json!("completed"), true));
     t.finish().await;
+}
+
+/// What is asked after it is answered as it was before, and no event comes in time: it is executed no second time.
+#[sqlx::test]
+async fn an_execution_whose_answer_breaks_off_was_taken(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::CutOff));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::StaleRead { secs: 120 }));
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await.id();
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "submitted");
+    for _ in 0..20 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    let executions = "select sum(executions)::bigint from provider_objects where transaction_id = $1";
+    let executions: i64 = sqlx::query_scalar(executions).bind(withdrawal).fetch_one(&t.app.db).await.expect("a sum");
+    assert_eq!((t.state(withdrawal).await.as_str(), executions), ("completed", 1));
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+    t.finish().await;
+}
+
+/// Revio refuses each in words while it has no money for payouts: that is no fault of a row's.
+#[sqlx::test]
+async fn an_account_that_has_run_dry_holds_few(db: PgPool) {
+    payouts::holds_few(db, FaultKind::Refused).await;
 }

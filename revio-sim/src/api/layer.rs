@@ -43,6 +43,7 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request,
         Some(FaultKind::Text { status }) => text(status),
         Some(FaultKind::Blank { status }) => blank(status),
         Some(FaultKind::Terse) => terse(next.run(request).await).await,
+        Some(FaultKind::CutOff) => cut_off(next.run(request).await).await,
         Some(FaultKind::Empty { status }) => known(status).into_response(),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
         Some(FaultKind::BadGateway(Moment::After)) => {
@@ -146,6 +147,13 @@ async fn terse(response: Response) -> Response {
     (status, Json(json!({"status": object["status"]}))).into_response()
 }
 
+async fn cut_off(response: Response) -> Response {
+    let (head, body) = response.into_parts();
+    let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let half = whole.slice(..whole.len() / 2);
+    Response::from_parts(head, Body::new(CutOff { half: Some(half), flushed: false }))
+}
+
 fn known(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
@@ -185,6 +193,32 @@ impl HttpBody for Broken {
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         Poll::Ready(Some(Err(std::io::Error::other("the simulator was told to lose this answer"))))
+    }
+}
+
+/// Half of a body, which leaves; then the same.
+struct CutOff {
+    half: Option<Bytes>,
+    flushed: bool,
+}
+
+impl HttpBody for CutOff {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(half) = self.half.take() {
+            return Poll::Ready(Some(Ok(Frame::data(half))));
+        }
+        if !std::mem::replace(&mut self.flushed, true) {
+            // Meanwhile hyper writes what it has.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut Broken).poll_frame(context)
     }
 }
 

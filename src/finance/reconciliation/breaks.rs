@@ -29,7 +29,6 @@ use std::collections::HashSet;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tracing::field::display;
 use uuid::Uuid;
 
 use super::found::{BreakType, Found, Heals, Owner, ReconciliationLeg, Severity, Window};

@@ -285,6 +285,8 @@ async fn mark_submitting(app: &App, withdrawal: &Transaction) -> Result<Marked> 
 /// What became of the one call that moves money.
 enum Called {
     Answered(Payout),
+    /// Answered, and nobody can read what: Revio has taken it.
+    Taken(RevioError),
     Refused(RevioError),
     /// And what the row is for that.
     NotMade(Result<Transaction>),
@@ -297,7 +299,7 @@ impl Called {
         match self {
             Self::Refused(error) => error.is_plain_refusal(),
             Self::NotMade(_) => true,
-            Self::Answered(_) | Self::Unanswered(_) => false,
+            Self::Answered(_) | Self::Taken(_) | Self::Unanswered(_) => false,
         }
     }
 }
@@ -334,6 +336,17 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             record_and_apply(app, withdrawal, Payout { status: PayoutStatus::Pending, ..payout }).await
         }
         Called::Answered(payout) => record_and_apply(app, withdrawal, payout).await,
+        // Likewise, also where the answer to the question is older than the call: what Revio has answered is never called again.
+        Called::Taken(error) => {
+            tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio has taken a payout's execution");
+            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
+            match payout.status {
+                PayoutStatus::Initialized => {
+                    apply(app, withdrawal, &Payout { status: PayoutStatus::Pending, ..payout }).await
+                }
+                _ => apply(app, withdrawal, &payout).await,
+            }
+        }
         Called::NotMade(row) => row,
         Called::Unanswered(error) => Err(error.into()),
     }
@@ -366,6 +379,7 @@ async fn call_execution(app: &App, withdrawal: &Transaction, payout_id: Uuid) ->
     Ok(match executed {
         Ok(payout) => Called::Answered(payout),
         Err(error @ RevioError::Rejected { .. }) => Called::Refused(error),
+        Err(error @ RevioError::Taken(_)) => Called::Taken(error),
         Err(error) if error.was_never_made() => Called::NotMade(Err(error.into())),
         Err(error) => Called::Unanswered(error),
     })
@@ -435,7 +449,12 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         let may_pay =
             registered.iter().filter(|payout| payout.executions > 0 || Some(payout.id) == withdrawal.provider.id);
         let ids: Vec<Uuid> = may_pay.map(|payout| payout.id).collect();
-        let reason = format!("Revio may still pay, and has not: payouts {}", joined(&ids));
+        let what = if is_refused && unanswered.is_empty() {
+            "Revio refuses to pay"
+        } else {
+            "Revio may still pay, and has not"
+        };
+        let reason = format!("{what}: payouts {}", joined(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
     }
     // An execution that an older database has forgotten is counted before the safe mode is left.

@@ -43,6 +43,11 @@ fn is_anothers_word(operation: Operation, status: StatusCode, body: &[u8]) -> bo
     }
 }
 
+/// Whether the beginning of an answer says that money may have been moved by the call.
+fn is_taken_by(operation: Operation, status: StatusCode, body: &[u8]) -> bool {
+    operation == Operation::Execution && status.is_success() && !is_anothers_word(operation, status, body)
+}
+
 /// Of these statuses it would be believed what it says; the others are nobody's "no" whoever says them.
 fn may_be_revios_word(status: StatusCode) -> bool {
     status.is_success()
@@ -62,7 +67,14 @@ pub(super) async fn read(
     let status = response.status();
     let retry_after = RetryAfter::of(response.headers()).map(|asked| asked.wait(now));
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // The call had its effect, whatever else was to be said of it: it must not be taken for one that nobody has answered.
+            Err(error) if is_taken_by(operation, status, &body) => return Err(RevioError::Unreadable(error.into())),
+            Err(error) => return Err(transport(error)),
+        };
         if body.len().saturating_add(chunk.len()) > bytes_max {
             return Err(RevioError::Unreadable("the answer is too large".into()));
         }
@@ -107,6 +119,9 @@ pub(super) fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
 
 /// A payer is asked for what we asked for, as far as it says for what.
 pub(super) fn expect_sum(bill: Option<&objects::Bill>, asked: Amount) -> Result<()> {
-    let other = bill.is_some_and(|bill| bill.total.is_another_sum(&bill.currency, asked));
-    if other { Err(RevioError::Unreadable("it asks for another sum than was to be asked for".into())) } else { Ok(()) }
+    if bill.is_some_and(|bill| bill.is_another_sum(asked)) {
+        Err(RevioError::Unreadable("it asks for another sum than was to be asked for".into()))
+    } else {
+        Ok(())
+    }
 }

@@ -40,6 +40,9 @@ pub enum RevioError {
     /// 2xx with a body that is not the object: the call had its effect.
     #[error("Revio's answer could not be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The same of the call that moves money, which is never repeated then.
+    #[error("Revio has taken the execution, and its answer could not be read")]
+    Taken(#[source] Box<Self>),
     #[error("Revio could not be reached")]
     Transport(#[source] reqwest::Error),
     /// One of the above for so long, for this object, while Revio served others: nothing gets better by waiting.
@@ -58,9 +61,11 @@ impl From<RevioError> for Error {
             | RevioError::Unauthorized { .. }
             | RevioError::Upstream { .. }
             | RevioError::Page { .. } => Self::unavailable(error),
-            RevioError::Rejected { .. } | RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Alone(..) => {
-                Self::Unusable(error.into())
-            }
+            RevioError::Rejected { .. }
+            | RevioError::NotFound
+            | RevioError::Unreadable(_)
+            | RevioError::Taken(_)
+            | RevioError::Alone(..) => Self::Unusable(error.into()),
         }
     }
 }
@@ -85,7 +90,8 @@ impl RevioError {
             | Self::RateLimited { .. }
             | Self::Upstream { .. }
             | Self::Page { .. }
-            | Self::Unreadable(_) => false,
+            | Self::Unreadable(_)
+            | Self::Taken(_) => false,
         }
     }
 
@@ -96,7 +102,7 @@ impl RevioError {
     }
 
     /// Whether Revio says why it refuses the call.
-    pub(super) fn names_a_reason(&self) -> bool {
+    fn names_a_reason(&self) -> bool {
         matches!(self, Self::Rejected { codes, .. } if codes.name_a_reason)
     }
 

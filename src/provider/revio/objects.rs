@@ -136,6 +136,13 @@ pub struct Bill {
     pub currency: String,
 }
 
+impl Bill {
+    /// As far as it says.
+    pub fn is_another_sum(&self, asked: Amount) -> bool {
+        self.total.is_another_sum(&self.currency, asked)
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct PastStatus {
     pub status: PurchaseStatus,
