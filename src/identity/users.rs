@@ -41,8 +41,11 @@ impl Email {
 
     pub fn of_field(field: &str, text: &str) -> Result<Self> {
         let text = text.trim().to_ascii_lowercase();
+        if text.chars().count() > EMAIL_CHARS_MAX {
+            return Err(Error::field(field, Wrong::Length(1, EMAIL_CHARS_MAX, "characters")));
+        }
         let grammar = Options::default().with_required_tld().without_domain_literal().without_display_text();
-        let fits = text.len() <= EMAIL_CHARS_MAX && EmailAddress::parse_with_options(&text, grammar).is_ok();
+        let fits = EmailAddress::parse_with_options(&text, grammar).is_ok();
         // Quotes and comments are part of the grammar and of no address that we send to.
         let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"()".contains(&byte));
         if fits && plain && is_public(text.rsplit('@').next().unwrap_or_default()) {

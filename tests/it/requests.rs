@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::{Answer, TestApp, answer};
+use crate::harness::{Answer, PASSWORD, TestApp, answer};
 
 pub(crate) fn field(answer: &Answer) -> &str {
     assert_eq!(answer.headers["content-type"], "application/problem+json", "{}", answer.body);
@@ -74,6 +74,54 @@ async fn a_missing_or_impossible_idempotency_key_is_named(db: PgPool) {
     let created = t.send(Method::POST, "/v1/deposits", Some(&customer.token), &taken, Some(body)).await;
     assert_eq!(created.status, StatusCode::CREATED);
     t.drive().await;
+    t.finish().await;
+}
+
+/// Programs translate by the code: one that names another mistake sends people to mend what is right.
+#[sqlx::test]
+async fn the_code_of_a_mistake_is_that_mistakes_own(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let post = async |path: &str, key: &str, body: Value| {
+        let by = if path.contains("/admin/") { &finance } else { &customer };
+        t.send(Method::POST, path, Some(&t.token(by)), &[("Idempotency-Key", key)], Some(body)).await
+    };
+    let is_told = |refused: &Answer, name: &str, code: &str, what: &str| {
+        assert_eq!((field(refused), &refused.body["errors"][0]["code"]), (name, &json!(code)), "{what}");
+    };
+    for id in [json!(5), json!(null), json!([]), json!(true), json!({}), json!("x")] {
+        let code = if id.is_string() { "format" } else { "type" };
+        let withdrawal = json!({"amount": 100, "currency": "ZAR", "bank_account_id": id});
+        let refused = post("/v1/withdrawals", "w", withdrawal).await;
+        is_told(&refused, "bank_account_id", code, &id.to_string());
+        let refused = post("/v1/admin/adjustments", &format!("a{id}"), json!({"user_id": id})).await;
+        is_told(&refused, "user_id", code, &id.to_string());
+        let refused = post("/v1/admin/webhooks/replay", &format!("r{id}"), json!({"ids": [id]})).await;
+        is_told(&refused, "ids[0]", code, &id.to_string());
+    }
+    let deposit = json!({"amount": 100, "currency": "ZAR"});
+    let long = "k".repeat(256);
+    let keys =
+        [("a b", "characters"), ("a\tb", "characters"), ("é", "characters"), ("", "length"), (long.as_str(), "length")];
+    for (key, code) in keys {
+        is_told(&post("/v1/deposits", key, deposit.clone()).await, "Idempotency-Key", code, key);
+    }
+    for (number, code) in [("12345abc", "characters"), ("62.001.234", "characters"), ("12", "length"), ("1x", "length")]
+    {
+        let account =
+            json!({"account_number": number, "branch_code": "250655", "account_holder": "A", "bank_name": "FNB"});
+        is_told(&post("/v1/bank-accounts", "k", account).await, "account_number", code, number);
+    }
+    for (amount, code) in [("-1", "range"), ("x", "format")] {
+        let refused = t.get(&customer, &format!("/v1/transactions?amount_min={amount}")).await;
+        is_told(&refused, "amount_min", code, amount);
+    }
+    // What was sent may read like the parser's own words.
+    let sly = json!({"amount": "1, expected a UUID", "currency": "ZAR"});
+    is_told(&post("/v1/deposits", "k", sly).await, "amount", "type", "a text");
+    let email = format!("{}@example.com", "a.".repeat(200));
+    let person = json!({"email": email, "password": PASSWORD, "full_name": "A"});
+    is_told(&post("/v1/auth/register", "k", person).await, "email", "length", "an e-mail");
     t.finish().await;
 }
 

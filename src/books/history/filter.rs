@@ -338,9 +338,11 @@ fn moment(fields: &mut Fields, field: &'static str, text: Option<&str>, zone: Zo
 }
 
 fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {
-    let amount = text.parse::<i64>().ok().filter(|amount| *amount >= 0 && text.len() <= AMOUNT_CHARS_MAX);
-    if amount.is_none() {
-        fields.wrong(field, Wrong::Format("must be a whole number of minor units, not negative"));
+    let amount = text.parse::<i64>().ok().filter(|_| text.len() <= AMOUNT_CHARS_MAX);
+    match amount {
+        None => fields.wrong(field, Wrong::Format("must be a whole number of minor units")),
+        Some(amount) if amount < 0 => fields.wrong(field, Wrong::AtLeast(0)),
+        Some(_) => {}
     }
     amount
 }

@@ -70,8 +70,10 @@ impl Fields {
     pub fn digits(&mut self, field: &'static str, value: &str, length: RangeInclusive<usize>) -> String {
         let digits: String = value.chars().filter(|c| !is_filler(*c)).collect();
         let (min, max) = (*length.start(), *length.end());
-        if !digits.bytes().all(|b| b.is_ascii_digit()) || !length.contains(&digits.len()) {
+        if !length.contains(&digits.chars().count()) {
             self.wrong(field, Wrong::Length(min, max, "digits"));
+        } else if !digits.bytes().all(|b| b.is_ascii_digit()) {
+            self.wrong(field, Wrong::Characters("must be of digits"));
         }
         digits
     }

@@ -35,12 +35,14 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         if values.next().is_some() {
             return Err(Error::header(HEADER, Wrong::Duplicate));
         }
-        match value.to_str() {
-            Ok(key) if (1..=KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
-                Ok(Self(key.to_owned()))
-            }
-            _ => Err(Error::header(HEADER, Wrong::Length(1, KEY_CHARS_MAX, "visible ASCII characters"))),
+        let key = String::from_utf8_lossy(value.as_bytes());
+        if !(1..=KEY_CHARS_MAX).contains(&key.chars().count()) {
+            return Err(Error::header(HEADER, Wrong::Length(1, KEY_CHARS_MAX, "visible ASCII characters")));
         }
+        if !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::header(HEADER, Wrong::Characters("must be of visible ASCII characters")));
+        }
+        Ok(Self(key.into_owned()))
     }
 }
 

@@ -110,7 +110,8 @@ fn in_our_words(message: &str) -> Wrong {
         let words = rest.split('`').skip(2).step_by(2).map(str::to_owned).collect();
         return Wrong::OneOf(words);
     }
-    let expected = message.split(", expected ").nth(1).unwrap_or_default();
+    // The last one: what was sent stands before it, and may say the same.
+    let expected = message.rsplit_once(", expected ").map_or("", |(_, expected)| expected);
     let expected = expected.split(" at line ").next().unwrap_or_default();
     match expected {
         "a string" | "a borrowed string" | "string" => Wrong::Type("a text"),
@@ -118,15 +119,13 @@ fn in_our_words(message: &str) -> Wrong {
         "a sequence" => Wrong::Type("a list"),
         "a map" => Wrong::Type("an object"),
         text if text.starts_with("struct ") => Wrong::Type("an object"),
-        text if text.starts_with("UUID") || text.starts_with("a UUID") || text.contains("formatted UUID") => {
-            Wrong::Format("is not a UUID")
-        }
+        text if text.contains("UUID") && message.starts_with("invalid type") => Wrong::Type("a UUID"),
         text if is_integer(text) && message.starts_with("invalid value") => Wrong::Format("is out of range"),
         text if is_integer(text) && is_beyond_integers(message) => Wrong::Format("is out of range"),
         text if is_integer(text) => Wrong::Type("a whole number"),
         "f32" | "f64" => Wrong::Type("a number"),
         _ if message.contains("float literal") => Wrong::Type("a number"),
-        _ if message.starts_with("UUID parsing failed") || message.contains("UUID") => Wrong::Format("is not a UUID"),
+        _ if message.contains("UUID") => Wrong::Format("is not a UUID"),
         _ if message.contains("datetime") || message.contains("date") => {
             Wrong::Format("is not a time or date of RFC 3339")
         }
