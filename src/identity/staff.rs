@@ -246,7 +246,8 @@ pub async fn count_key(app: &App, parts: &Parts) -> Result<()> {
 }
 
 impl<P: Permission> Staff<P> {
-    /// A machine, by its key. There is nobody to ask for a code, and a permission to read lets no machine call a route that writes.
+    /// A machine, by its key. There is nobody to ask for a code, and a permission to read lets no machine call a route that writes: that is
+    /// another refusal than the lack of a scope, which somebody could give it.
     async fn machine(parts: &Parts, app: &App, token: &str) -> Result<Self, Unserved> {
         let (quota, origin) = (Quota::of(parts), caller::origin(app, parts));
         let address = origin.address.as_deref().unwrap_or_default();
@@ -257,8 +258,11 @@ impl<P: Permission> Staff<P> {
         };
         quota.count_call(app, &parts.method, &format!("service {}", known.key_id)).await?;
         let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
-        let fits = parts.method.is_safe() || writes;
-        let decided = if fits { require_scope(&known.scopes, P::NAME) } else { Err(Error::MissingPermission(P::NAME)) };
+        let decided = if parts.method.is_safe() || writes {
+            require_scope(&known.scopes, P::NAME)
+        } else {
+            Err(Error::Forbidden(Reason::NotForMachines))
+        };
         let (actor, (call, customer)) = (Actor::service(known.account_id, origin), call(app, parts).await?);
         admit::<P>(app, &quota, &actor, decided, &call).await?;
         let claim = once(app, parts, (known.account_id, customer)).await?;

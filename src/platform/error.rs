@@ -381,6 +381,7 @@ impl Error {
 fn reason_text(reason: &Reason) -> &'static str {
     match reason {
         Reason::MissingPermission => "the role lacks what it needs",
+        Reason::NotForMachines => "machines only read, and keep webhook endpoints of their own; a person must do this",
         Reason::OtherOrigin => "a page of another origin made the call",
         Reason::AddressNotAllowed => "no calls are taken from this address",
         Reason::OwnAccount => "it is about yourself",

@@ -40,7 +40,8 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         (name = "events", description = "What happens, told as it happens"),
         (name = "exports", description = "Transactions as files"),
         (name = "webhooks", description = "What Revio calls"),
-        (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log"),
+        (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log. A service account's key \
+            calls those that read, and of those that write only the ones that keep its own webhook endpoints: else 403 with the reason `not_for_machines`"),
         (name = "our webhooks", description = "What we call, for integrators: docs/outgoing-webhooks.md"),
         (name = "operations", description = "For load balancers and monitoring"),
     ),

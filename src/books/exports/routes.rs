@@ -190,9 +190,11 @@ async fn link_own(State(app): State<App>, caller: Caller, Json(body): Json<NewEx
 
 /// Make a link to an export of everybody's transactions
 ///
-/// As `POST /v1/exports`. Needs `transactions.read`, also when the link is followed. Audited.
+/// As `POST /v1/exports`. Needs `transactions.read`, also when the link is followed. Not for machines, which take the file itself. Audited.
 #[utoipa::path(post, path = "/v1/admin/exports", tag = "staff", security(("bearer" = ["transactions.read"])),
-    request_body = NewStaffExport, responses((status = 201, body = ExportLink), Problems))]
+    request_body = NewStaffExport,
+    responses((status = 201, body = ExportLink),
+        (status = 403, description = "`forbidden`: with the reason `not_for_machines` also for a key with the scope"), Problems))]
 async fn link_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,

@@ -9,6 +9,8 @@ text_enum! {
     pub enum Reason {
         /// The caller's role, or its key, lacks `permission`.
         MissingPermission = "missing_permission",
+        /// Whatever its scopes are, a machine calls what reads, and what keeps webhook endpoints of its own.
+        NotForMachines = "not_for_machines",
         /// A page of another origin made the call: `CORS_ORIGINS` names those that may.
         OtherOrigin = "other_origin",
         /// Webhooks: calls are taken from certain networks only.
