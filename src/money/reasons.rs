@@ -14,11 +14,17 @@ pub struct Texts {
 type Catalogue = BTreeMap<&'static str, Texts>;
 
 static FAILURES: LazyLock<Catalogue> = LazyLock::new(|| section("## Failures"));
+static REPAID: LazyLock<Catalogue> = LazyLock::new(|| section("## Where the money repaid what was owed"));
 static HOLDS: LazyLock<Catalogue> = LazyLock::new(|| section("## Holds"));
 
 /// Why money did not move.
 pub fn failure(code: &str) -> Texts {
     FAILURES.get(code).copied().unwrap_or_default()
+}
+
+/// What customers are told in its place where some of what came back, or all of it, repaid what they owed.
+pub fn where_repaid(code: &str) -> Option<&'static str> {
+    REPAID.get(code).map(|texts| texts.customer)
 }
 
 /// Why a person must look.
@@ -58,9 +64,15 @@ mod tests {
         assert_eq!(FAILURES.keys().copied().collect::<BTreeSet<_>>(), failures);
         let holds: BTreeSet<&str> = transactions::Hold::ALL.iter().map(|hold| hold.name()).collect();
         assert_eq!(HOLDS.keys().copied().collect::<BTreeSet<_>>(), holds);
+        let promises =
+            |(code, texts): (&&'static str, &Texts)| texts.customer.contains("in the balance").then_some(*code);
+        let promised: BTreeSet<&str> = FAILURES.iter().filter_map(promises).collect();
+        assert_eq!(REPAID.keys().copied().collect::<BTreeSet<_>>(), promised, "of all that came back not all is there");
         for (code, texts) in FAILURES.iter().chain(HOLDS.iter()) {
-            assert!(texts.customer.ends_with('.') && texts.staff.ends_with('.'), "{code}");
-            assert_ne!(texts.customer, texts.staff, "{code}");
+            assert!(texts.staff.ends_with('.') && texts.customer != texts.staff, "{code}");
+        }
+        for (code, texts) in FAILURES.iter().chain(HOLDS.iter()).chain(REPAID.iter()) {
+            assert!(texts.customer.ends_with('.'), "{code}");
             for inside in ["Revio", "ledger", "suspense", "`"] {
                 assert!(!texts.customer.contains(inside), "{code} tells customers of {inside}");
             }

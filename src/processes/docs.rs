@@ -58,8 +58,11 @@ pub async fn problem(Path(code): Path<String>) -> Result<Response> {
 /// What a transaction's `failure.code` means to its customer.
 pub async fn reason(Path(code): Path<String>) -> Result<Response> {
     let text = reasons::for_customers(&code).ok_or(Error::NotFound("reason"))?;
+    let repaid = reasons::where_repaid(&code);
+    let repaid =
+        repaid.map(|text| format!("<p>Where some of it repaid what was owed: {text}</p>\n")).unwrap_or_default();
     // A code of ours by now: nothing in it is to be escaped.
-    Ok(html(&code, &format!("<p>{text}</p>\n")))
+    Ok(html(&code, &format!("<p>{text}</p>\n{repaid}")))
 }
 
 fn html(heading: &str, content: &str) -> Response {

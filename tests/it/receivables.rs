@@ -109,6 +109,48 @@ async fn whatever_makes_money_available_repays_what_is_owed_first(db: PgPool) {
     t.finish_with_held().await;
 }
 
+/// Whatever ended the withdrawal: of what it repaid nothing is in the balance, and no text may say so.
+#[sqlx::test]
+async fn a_customer_whose_money_repaid_a_debt_is_not_told_that_it_is_in_the_balance(db: PgPool) {
+    const PARTLY: i64 = 240_000;
+    let t = TestApp::with(db, &[("APPROVAL_THRESHOLDS", "ZAR:245000:300000")]).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    for (code, amount) in [
+        ("provider_could_not_pay", PARTLY),
+        ("declined", PAID),
+        ("not_approved_in_time", PAID),
+        ("cancelled_by_customer", PAID),
+    ] {
+        let customer = t.customer().await;
+        let purchase = pay(&t, &customer, PAID, "d1").await;
+        let withdrawal = t.withdraw(&customer, amount, "w1").await.id();
+        t.drive().await;
+        charge_back(&t, purchase).await;
+        assert_eq!(t.owed(customer.id).await, amount, "{code}");
+        match code {
+            "provider_could_not_pay" => {
+                let failed = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
+                t.sim.settle_payout(t.payout_of(withdrawal), failed).expect("it is pending");
+            }
+            "declined" => decline(&t, withdrawal).await,
+            "not_approved_in_time" => t.advance(TimeDelta::days(8)),
+            _ => {
+                let path = format!("/v1/withdrawals/{withdrawal}/cancel");
+                drop(t.send(Method::POST, &path, Some(&t.token(&customer)), &[], None).await);
+            }
+        }
+        t.drive().await;
+        let shown = t.get(&customer, &format!("/v1/transactions/{withdrawal}")).await.body;
+        assert_eq!((&shown["failure"]["code"], &shown["repaid"]), (&json!(code), &json!(amount)), "{shown}");
+        assert_eq!(t.balance(&customer).await.2, 0, "nothing is available: {code}");
+        let told = shown["failure"]["message"].as_str().expect("a text");
+        assert!(told.contains("first repaid what was owed") && !told.contains("The money is back"), "{code}: {told}");
+        let page = t.http.get(format!("{}/reasons/{code}", t.url)).send().await.expect("an answer");
+        assert!(page.text().await.expect("a text").contains(told), "{code}");
+    }
+    t.finish_with_held().await;
+}
+
 /// A payment after the release takes from the wallet what is in it, and the rest is owed again: the same legs are not used twice. Its fee
 /// is a withdrawal's, of whichever of them.
 #[sqlx::test]

@@ -56,6 +56,34 @@ async fn a_customer_sees_that_it_is_under_review_and_then_what_became_of_it(db: 
     t.finish().await;
 }
 
+/// Its customer called it off, and its payer paid all the same: that nothing is charged would be false, to whomever and wherever it is told.
+#[sqlx::test]
+async fn a_payment_that_came_after_its_deposit_was_cancelled_is_not_told_as_one_that_did_not(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 70_000, "d").await.id();
+    let cancelled =
+        t.send(Method::POST, &format!("/v1/deposits/{deposit}/cancel"), Some(&customer.token), &[], None).await;
+    assert_eq!(cancelled.body["failure"]["code"], "cancelled_by_customer", "{}", cancelled.body);
+    let other = Pay { amount: Some(60_000), force: true, ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit), other).expect("forced");
+    t.drive().await;
+    let shown = t.get(&customer, &format!("/v1/transactions/{deposit}")).await.body;
+    assert_eq!((&shown["state"], &shown["outcome"]), (&json!("under_review"), &json!("set_aside")), "{shown}");
+    assert_eq!((&shown["failure_reason"], &shown["failure"]), (&Value::Null, &Value::Null), "{shown}");
+    let review = shown["review"]["message"].as_str().expect("a text");
+    assert!(review.starts_with("A payment came that we could not credit as it is."), "{review}");
+    let staffs = t.get(&finance, &format!("/v1/admin/transactions/{deposit}")).await.body;
+    assert_eq!((&staffs["state"], &staffs["failure"]), (&json!("cancelled"), &Value::Null), "{staffs}");
+    let listed = t.get(&customer, "/v1/transactions").await.body;
+    assert_eq!(listed["data"][0]["failure_reason"], Value::Null);
+    let url = format!("{}/v1/transactions/export?format=csv", t.url);
+    let file =
+        t.http.get(url).bearer_auth(&customer.token).send().await.expect("an answer").text().await.expect("a file");
+    assert!(file.contains(&deposit.to_string()) && !file.contains("cancelled_by_customer"), "{file}");
+    t.finish_with_held().await;
+}
+
 #[sqlx::test]
 async fn many_are_resolved_by_reason_and_time_and_those_that_cannot_be_are_named(db: PgPool) {
     let t = TestApp::new(db).await;

@@ -49,7 +49,7 @@ const COLUMNS: &[Column] = &[
     ("refunded", |entry, _| Cell::Integer(entry.row.reversed.refunded_minor)),
     ("charged_back", |entry, _| Cell::Integer(entry.row.reversed.charged_back_minor)),
     ("description", |entry, _| text(entry.row.description.as_ref())),
-    ("failure_reason", |entry, _| entry.row.failure_reason.map_or(Cell::Empty, |reason| word(reason.name()))),
+    ("failure_reason", |entry, _| entry.row.told_failure().map_or(Cell::Empty, |reason| word(reason.name()))),
     ("created_at", |entry, zone| time(Some(entry.row.created_at), zone)),
     ("updated_at", |entry, zone| time(Some(entry.row.updated_at), zone)),
     ("completed_at", |entry, zone| time(entry.row.completed_at, zone)),

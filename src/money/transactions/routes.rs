@@ -57,9 +57,10 @@ pub struct TransactionView {
     /// Deposits: how much was given back since.
     pub refunded: i64,
     pub charged_back: i64,
-    /// Why it ended without moving money; `cancelled_by_customer` also while it is being cancelled.
+    /// Why it ended without moving money; `cancelled_by_customer` also while it is being cancelled, and not where a payment came all the
+    /// same: see `outcome`.
     pub failure_reason: Option<FailureReason>,
-    /// The same with a text for whoever reads this.
+    /// The same with a text for whoever reads this. Of a withdrawal the amount came back less what is `repaid`.
     pub failure: Option<FailureView>,
     /// While it is `under_review`: what there is to say.
     pub review: Option<ReviewView>,
@@ -134,8 +135,10 @@ pub struct StaffTransactionView {
 }
 
 impl FailureView {
-    fn for_customers(code: FailureReason) -> Self {
-        Self { code, message: reasons::failure(code.name()).customer }
+    fn for_customers(row: &Transaction) -> Option<Self> {
+        let code = row.told_failure()?;
+        let repaid = reasons::where_repaid(code.name()).filter(|_| row.repaid_minor > 0);
+        Some(Self { code, message: repaid.unwrap_or_else(|| reasons::failure(code.name()).customer) })
     }
 
     pub fn for_staff(code: FailureReason) -> Self {
@@ -167,7 +170,7 @@ impl From<Transaction> for StaffTransactionView {
 impl TransactionView {
     /// As it is, held or not.
     pub fn for_staff(row: Transaction) -> Self {
-        let failure = row.failure_reason.map(FailureView::for_staff);
+        let failure = row.told_failure().map(FailureView::for_staff);
         Self { failure, ..Self::from(Transaction { held: None, ..row }) }
     }
 }
@@ -176,6 +179,7 @@ impl From<Transaction> for TransactionView {
     fn from(row: Transaction) -> Self {
         let held = row.held.as_ref().filter(|_| row.is_under_review());
         let review = held.map(|held| ReviewView { message: reasons::hold(held.code.name()).customer });
+        let failure = FailureView::for_customers(&row);
         Self {
             id: row.id,
             kind: row.kind,
@@ -192,8 +196,8 @@ impl From<Transaction> for TransactionView {
             owed: row.owed_minor,
             refunded: row.reversed.refunded_minor,
             charged_back: row.reversed.charged_back_minor,
-            failure_reason: row.failure_reason,
-            failure: row.failure_reason.map(FailureView::for_customers),
+            failure_reason: failure.as_ref().map(|failure| failure.code),
+            failure,
             review,
             outcome: row.outcome,
             description: row.description,

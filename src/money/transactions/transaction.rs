@@ -88,6 +88,11 @@ impl Transaction {
         self.failure_reason == Some(FailureReason::CancelledByCustomer)
     }
 
+    /// As it is told to whoever asks: of one that was called off and paid all the same, the outcome says what there is to say.
+    pub fn told_failure(&self) -> Option<FailureReason> {
+        self.failure_reason.filter(|_| self.outcome.is_none() || !self.is_called_off())
+    }
+
     /// Whether a person has to decide what becomes of it: of what is completed or rejected nothing more is to become.
     pub fn is_under_review(&self) -> bool {
         self.shown_state() == ShownState::UnderReview

@@ -78,9 +78,9 @@ async fn create(
 
 /// Cancel a withdrawal
 ///
-/// Possible until its payout begins: `initiated`, `reserved`, `awaiting_approval`. The amount is available again once it is `cancelled`,
-/// mostly at once; 202 while the ledger's word is awaited, or Revio's on a payout that is registered, and it goes on by itself. Also while
-/// withdrawals are frozen: the money stays in the wallet. Repeating it changes nothing.
+/// Possible until its payout begins: `initiated`, `reserved`, `awaiting_approval`. The amount is available again once it is `cancelled`, less
+/// what is owed, which it repays first (`repaid`): mostly at once; 202 while the ledger's word is awaited, or Revio's on a payout that is
+/// registered, and it goes on by itself. Also while withdrawals are frozen: the money stays in the wallet. Repeating it changes nothing.
 #[utoipa::path(post, path = "/v1/withdrawals/{id}/cancel", tag = "withdrawals", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = TransactionView, description = "It is cancelled",

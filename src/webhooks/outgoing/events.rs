@@ -134,7 +134,7 @@ fn event_id(at: DateTime, source: Uuid, ordinal: i32) -> Uuid {
 /// adds a field there decides here, too, whether it may leave and lie in `outgoing_events` in the clear.
 pub(super) fn of_transaction(row: Transaction, state: State, at: DateTime) -> TransactionEventData {
     let is_now = row.state == state;
-    let failure_reason = row.failure_reason.filter(|_| is_now);
+    let failure_reason = row.told_failure().filter(|_| is_now);
     let transaction = TransactionView {
         id: row.id,
         kind: row.kind,
