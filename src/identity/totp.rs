@@ -70,7 +70,7 @@ pub async fn ask(app: &App, caller: &Caller, code: Option<&SecretString>) -> Res
     prove(app, caller, code.ok_or(Error::TotpRequired)?).await
 }
 
-/// The same for a withdrawal, if it and those of the last 24 hours are more than may leave without a code.
+/// The same for a withdrawal, if it and those of the last 24 hours that needed no code are more than may leave without one.
 pub async fn ask_above_threshold(
     app: &App,
     caller: &Caller,

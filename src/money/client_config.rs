@@ -40,8 +40,9 @@ struct CurrencyConfig {
     amount_max: i64,
     /// Null = as much as there is.
     withdrawals: Option<WithdrawalLimits>,
-    /// Customers with a second factor show a code where their withdrawals of 24 hours are above this. Null = not told before: a withdrawal that
-    /// needs one is answered `totp_required`.
+    /// Customers with a second factor show a code where a withdrawal, with those of 24 hours that needed none, is above this. What a code was
+    /// shown for does not count, nor what was asked for before the factor was enrolled. Null = not told before: a withdrawal that needs one is
+    /// answered `totp_required`.
     #[schema(example = 5_000_000)]
     second_factor_above: Option<i64>,
 }

@@ -287,7 +287,7 @@ impl Config {
         self.currencies.iter().map(|currency| currency.code().to_owned()).collect()
     }
 
-    /// Above which sum of 24 hours customers with a second factor are asked for a code.
+    /// Above which sum of what needed none in 24 hours customers with a second factor are asked for a code.
     pub fn customer_totp_threshold(&self, currency: Currency) -> Option<Amount> {
         self.customer_totp_thresholds.first(currency).or_else(|| self.approval_thresholds.first(currency))
     }

@@ -34,7 +34,8 @@ struct NewWithdrawalBody {
     #[serde(default)]
     #[schema(schema_with = metadata::new_metadata)]
     metadata: NewMetadata,
-    /// Required from a customer with a second factor, above the threshold: a code of it, or a recovery code.
+    /// Required from a customer with a second factor where the amount and those of 24 hours that needed none are above the threshold: a code
+    /// of it, or a recovery code.
     #[schema(value_type = Option<String>, example = "492039", max_length = 40)]
     totp_code: Option<SecretString>,
 }
@@ -55,8 +56,8 @@ impl NewWithdrawalBody {
 ///
 /// The amount is reserved before this answers, or refused; the payout follows by itself. 503 where that is not known in time: the same call
 /// with the same key tells it. The same key with the same body answers the same withdrawal as it stands now, and the same refusal if it
-/// was refused. Customers with a second factor show a code where their withdrawals of 24 hours are above a threshold; it is no part of the
-/// body that the key is for.
+/// was refused. Customers with a second factor show a code where a withdrawal, with those of 24 hours that needed none, is above a threshold
+/// (`GET /v1/config`); it is no part of the body that the key is for.
 #[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),

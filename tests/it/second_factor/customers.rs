@@ -204,6 +204,24 @@ async fn many_small_withdrawals_are_no_way_around_the_code_not_even_at_once(db: 
     t.finish().await;
 }
 
+/// The threshold is for what leaves without a code, and with no factor there is none to show.
+#[sqlx::test]
+async fn what_was_withdrawn_with_a_code_or_before_the_factor_does_not_count(db: PgPool) {
+    let t = TestApp::with(db, &THRESHOLD).await;
+    let customer = t.customer_with(100_000).await;
+    assert_eq!(withdraw(&t, &customer, 20_000, "before", None).await.status, StatusCode::ACCEPTED);
+    let begun = post(&t, &customer, "/v1/me/totp", json!({"password": PASSWORD})).await;
+    let (authenticator, _) = confirm(&t, &customer, &begun).await;
+    let code = authenticator.next(&t);
+    let with_code = withdraw(&t, &customer, 15_000, "with-code", Some(&code)).await;
+    assert_eq!(with_code.status, StatusCode::ACCEPTED, "{}", with_code.body);
+    assert_eq!(withdraw(&t, &customer, 9_000, "without", None).await.status, StatusCode::ACCEPTED);
+    assert_eq!(withdraw(&t, &customer, 1_001, "too-much", None).await.code(), "totp_required");
+    assert_eq!(withdraw(&t, &customer, 1_000, "the-rest", None).await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn without_a_threshold_each_withdrawal_takes_a_code_and_else_that_of_approvals_counts(db: PgPool) {
     let t = TestApp::with(db.clone(), &[("APPROVAL_THRESHOLDS", "ZAR:20000")]).await;
