@@ -148,18 +148,21 @@ async fn a_hold_its_end_and_a_refund_are_told_although_the_row_does_not_move(db:
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 5_000, "d1").await;
     let mut stream = Listener::open(&t, &customer, None).await;
-    stream.hears("transaction.updated", |row| row["state"] == "awaiting_payment").await;
+    let open = stream.hears("transaction.updated", |row| row["state"] == "awaiting_payment").await;
+    t.advance(TimeDelta::seconds(30));
     let row = transactions::find(&t.app, deposit.id()).await.expect("it is there");
     let held = transactions::hold(&t.app, &row, Hold::GaveUp, "for the test").await.expect("it can be held");
-    stream.hears("transaction.updated", |row| row["state"] == "under_review").await;
+    let review = stream.hears("transaction.updated", |row| row["state"] == "under_review").await;
+    assert_eq!(review["updated_at"], open["updated_at"], "when it last moved");
     transactions::resume(&t.app, &t.app.db, &held, t.app.clock.now()).await.expect("it can go on");
     stream.hears("transaction.updated", |row| row["state"] == "awaiting_payment").await;
     t.pay(&deposit).await;
-    stream.hears("transaction.updated", |row| row["state"] == "completed").await;
+    let completed = stream.hears("transaction.updated", |row| row["state"] == "completed").await;
+    t.advance(TimeDelta::seconds(30));
     t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(2_000)).expect("it can be given back");
     t.drive().await;
     let told = stream.hears("transaction.updated", |row| row["refunded"] == 2_000).await;
-    assert_eq!(told["id"], deposit.body["id"]);
+    assert_eq!((&told["id"], &told["updated_at"]), (&deposit.body["id"], &completed["updated_at"]));
     t.finish().await;
 }
 

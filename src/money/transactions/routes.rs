@@ -72,6 +72,7 @@ pub struct TransactionView {
     #[schema(inline)]
     pub metadata: Metadata,
     pub created_at: DateTime,
+    /// When it last moved. A hold and its end, a part given back and an `outcome` are no moves: events tell of them.
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
 }
