@@ -1,5 +1,6 @@
 //! PostgreSQL's advisory locks: whoever has one does alone, of all processes, what it is for. Two of one number do not compile. Those that are made
-//! of a text are not among them: who changes roles (`identity/users/store.rs`), and each payment's (`money/provider_objects/store.rs`).
+//! of a text are not among them: who changes roles (`identity/users/store.rs`), each payment's (`money/provider_objects/store.rs`), and in
+//! migrations each customer's open deposits (`has_room_for_deposit`) and the grants (`grant_to_service`, `grant_to_reporting`).
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]

@@ -218,7 +218,9 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Re
     let mut tx = app.db.begin().await?;
     let owed = Delivery { id: delivery, event_id: event.id, endpoint_id: id };
     store::insert_events(&mut *tx, &[event], now).await?;
-    store::insert_deliveries(&mut *tx, &[owed], now).await?;
+    if store::insert_deliveries(&mut *tx, &[owed], now).await? == 0 {
+        return Ok(());
+    }
     audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.tested", "webhook_endpoint", id)).await?;
     tx.commit().await?;
     Ok(())

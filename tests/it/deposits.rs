@@ -372,7 +372,7 @@ async fn a_link_to_pay_another_sum_is_given_by_no_event_and_no_later_answer(db: 
     let shown = async |deposit: Uuid| t.get(&customer, &format!("/v1/transactions/{deposit}")).await.body;
     for (pointer, value) in [("/purchase/total", json!(1_001)), ("/purchase/currency", json!("EUR"))] {
         t.sim.set_override(Override::of("purchase", pointer, value));
-        let refused = t.deposit(&customer, 1_000, &format!("event {pointer}")).await.id();
+        let refused = t.deposit(&customer, 1_000, &format!("event{pointer}")).await.id();
         t.sim.deliver().await;
         t.step().await;
         assert_eq!(
@@ -383,7 +383,7 @@ async fn a_link_to_pay_another_sum_is_given_by_no_event_and_no_later_answer(db: 
         for (pointer, value) in [("/purchase", json!(null)), ("/checkout_url", json!(""))] {
             t.sim.set_override(Override::of("purchase", pointer, value));
         }
-        let unsaid = t.deposit(&customer, 1_000, &format!("later {pointer}")).await.id();
+        let unsaid = t.deposit(&customer, 1_000, &format!("later{pointer}")).await.id();
         t.sim.clear_overrides();
         t.sim.set_override(Override::of("purchase", pointer, json!("1002")));
         t.advance(TimeDelta::minutes(1));

@@ -1,5 +1,5 @@
 //! What Revio's word on a payout means for its withdrawal. Called by `withdrawals` when Revio tells and by `payouts` when it is asked, by
-//! `approval` before money is free again, by `restored` for a payout that the row forgot, and by `late_outcomes`, which asks for every one.
+//! `withdrawals` and `approval` before money is free again, by `restored` for a payout that the row forgot, and by `late_outcomes`, which asks for every one.
 //!
 //! ```text
 //! apply ─> adopt_executed ─> adopt ─> act_on ─> booking

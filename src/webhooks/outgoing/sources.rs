@@ -197,7 +197,8 @@ impl Reading<'_> {
                 endpoint_id: endpoint.id,
             }));
         }
-        Ok(insert_deliveries(&mut *db, &deliveries, self.now).await?)
+        insert_deliveries(&mut *db, &deliveries, self.now).await?;
+        Ok(())
     }
 }
 

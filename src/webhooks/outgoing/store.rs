@@ -182,11 +182,12 @@ pub(super) async fn insert_events(db: impl PgExecutor<'_>, events: &[Event], now
     query.fetch_all(db).await
 }
 
+/// How many were not there.
 pub(super) async fn insert_deliveries(
     db: impl PgExecutor<'_>,
     deliveries: &[Delivery],
     now: DateTime,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<u64> {
     let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.id).collect();
     let events: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.event_id).collect();
     let endpoints: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.endpoint_id).collect();
@@ -198,7 +199,7 @@ pub(super) async fn insert_deliveries(
         &endpoints,
         now
     );
-    query.execute(db).await.map(drop)
+    Ok(query.execute(db).await?.rows_affected())
 }
 
 /// Forgets what was told of a customer, or is to be, of transactions and of all else, for an erasure. What comes after it (that the person is
