@@ -302,11 +302,7 @@ impl Revio {
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        let answer = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await;
-        let mut payout: Payout = answer.map_err(|error| match error {
-            RevioError::Unreadable(_) => RevioError::Taken(Box::new(error)),
-            error => error,
-        })?;
+        let mut payout: Payout = self.send(Method::POST, url, Some(&json!({})), Operation::Execution.of(row)).await?;
         payout.id = Some(payout.id).filter(|id| !id.is_nil()).unwrap_or(id);
         expect_id(payout.id, id).map(|()| payout)
     }

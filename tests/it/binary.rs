@@ -150,8 +150,9 @@ async fn whichever_signal_asks_it_to_stop_what_is_in_hand_ends_first(db: PgPool)
     let own = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let ignored = own.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask").trim();
     let ignores_hangup = u64::from_str_radix(ignored, 16).expect("hexadecimal") & 1 == 1;
+    let settings = settings(&db, "any");
     for signal in ["HUP", "INT", "TERM"].into_iter().skip(usize::from(ignores_hangup)) {
-        let (printed, status) = Serving::start(&settings(&db, "any")).await.stop_by(signal).await;
+        let (printed, status) = Serving::start(&settings).await.stop_by(signal).await;
         assert!(status.success() && printed.contains("octoco stops"), "{signal}: {printed}");
     }
 }

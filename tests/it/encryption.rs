@@ -61,7 +61,7 @@ async fn no_process_starts_with_another_key_than_the_one_that_encrypted(db: PgPo
     };
     let (old, new) = (key("k1", 1), key("k2", 2));
     for _ in 0..2 {
-        assert_eq!(start(&[old.clone()]).await.1, Ok(()));
+        assert_eq!(start(std::slice::from_ref(&old)).await.1, Ok(()));
     }
     for (keys, told) in [(vec![key("k1", 3)], "k1 is another key"), (vec![new.clone()], "lacks k1")] {
         let refused = start(&keys).await.1.expect_err("not started");

@@ -195,7 +195,7 @@ async fn executions_that_take_effect_and_are_not_answered_stop_no_others(db: PgP
     t.finish().await;
 }
 
-/// For longer than a payout's window: as an outage, in which few are tried. What 200 took is not called again: two hours later it has not begun.
+/// For longer than a payout's window: as an outage, in which few are tried.
 #[sqlx::test]
 async fn executions_that_do_nothing_and_are_answered_in_no_words_hold_few(db: PgPool) {
     for status in [200, 400] {
@@ -208,7 +208,7 @@ async fn executions_that_do_nothing_and_are_answered_in_no_words_hold_few(db: Pg
         }
         wait(&t, 20).await;
         t.sim.clear_faults();
-        wait(&t, if status == 200 { 130 } else { 30 }).await;
+        wait(&t, 30).await;
         let held =
             "select count(*) from transactions where kind = 'withdrawal' and held_at is not null and user_id = $1";
         let held: i64 = sqlx::query_scalar(held).bind(customer.id).fetch_one(&t.app.db).await.expect("a count");

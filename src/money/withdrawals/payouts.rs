@@ -285,7 +285,7 @@ async fn mark_submitting(app: &App, withdrawal: &Transaction) -> Result<Marked> 
 /// What became of the one call that moves money.
 enum Called {
     Answered(Payout),
-    /// Answered, and nobody can read what: Revio has taken it.
+    /// Answered, and the answer broke off: Revio has taken it.
     Taken(RevioError),
     Refused(RevioError),
     /// And what the row is for that.
@@ -336,13 +336,15 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             record_and_apply(app, withdrawal, Payout { status: PayoutStatus::Pending, ..payout }).await
         }
         Called::Answered(payout) => record_and_apply(app, withdrawal, payout).await,
-        // Likewise, also where the answer to the question is older than the call: what Revio has answered is never called again.
+        // Likewise, where what is asked then is answered as it was before. No sign that executions take effect.
         Called::Taken(error) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio has taken a payout's execution");
             let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
             match payout.status {
                 PayoutStatus::Initialized => {
-                    apply(app, withdrawal, &Payout { status: PayoutStatus::Pending, ..payout }).await
+                    let provider = booking::reported(withdrawal, &payout);
+                    let to = Move::to(State::Submitted, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
+                    transactions::advance(app, withdrawal, to).await
                 }
                 _ => apply(app, withdrawal, &payout).await,
             }

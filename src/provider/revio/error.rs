@@ -40,9 +40,9 @@ pub enum RevioError {
     /// 2xx with a body that is not the object: the call had its effect.
     #[error("Revio's answer could not be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The same of the call that moves money, which is never repeated then.
-    #[error("Revio has taken the execution, and its answer could not be read")]
-    Taken(#[source] Box<Self>),
+    /// The same of the call that moves money, where its answer breaks off: it is never repeated then.
+    #[error("Revio has taken the execution, and its answer broke off")]
+    Taken(#[source] reqwest::Error),
     #[error("Revio could not be reached")]
     Transport(#[source] reqwest::Error),
     /// One of the above for so long, for this object, while Revio served others: nothing gets better by waiting.
