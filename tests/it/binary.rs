@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 
 use octoco::platform::keys;
@@ -36,11 +36,14 @@ pub(crate) fn settings(db: &PgPool, database_password: &str) -> Settings {
         ("REVIO_BRAND_ID", revio_sim::BRAND_ID.to_string()),
         ("REVIO_WEBHOOK_PUBLIC_KEYS", PUBLIC_KEY.to_owned()),
         ("JWT_PRIVATE_KEY", keys::new_jwt_private_key()),
-        ("DATA_KEYS", keys::new_data_key("k1")),
+        ("DATA_KEYS", DATA_KEYS.clone()),
     ]);
     settings.extend(SWITCHED_OFF.map(|(name, value)| (name, value.to_owned())));
     settings
 }
+
+/// Of all that begin in one database.
+static DATA_KEYS: LazyLock<String> = LazyLock::new(|| keys::new_data_key("k1"));
 
 /// Nobody has its private half.
 const PUBLIC_KEY: &str = include_str!("public_key.pem");
