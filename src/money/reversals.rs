@@ -243,7 +243,9 @@ async fn leave_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
         return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;
     }
     return_from_suspense(app, row, &item).await?;
-    transactions::advance(app, row, Move::to(State::Failed, Due::Never)).await
+    // What became of the item is the row's outcome, and so a change of the row.
+    let row = transactions::find(app, row.id).await?;
+    transactions::advance(app, &row, Move::to(State::Failed, Due::Never)).await
 }
 
 /// The item has it less already.

@@ -274,6 +274,8 @@ async fn a_chargeback_won_for_a_closed_wallet_leaves_suspense_again_where_it_was
     t.advance(TimeDelta::minutes(2));
     t.drive().await;
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
+    let ended = sqlx::query_scalar::<_, String>("select state from transactions where outcome = 'returned'");
+    assert_eq!(ended.fetch_one(&t.app.db).await.expect("one"), "failed");
     let finance = t.staff(Role::Finance).await;
     let open = t.get(&finance, "/v1/admin/suspense-items?state=open").await;
     assert_eq!(open.body["data"], json!([]), "nobody can be given it");

@@ -451,6 +451,7 @@ async fn an_execution_whose_answer_breaks_off_was_taken(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
     t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::CutOff));
+    t.sim.set_fault(Fault::next(1, Scope::GetPayout, FaultKind::ServerError(Moment::Before)));
     t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::StaleRead { secs: 120 }));
     t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
     let withdrawal = t.withdraw(&customer, 4_000, "w1").await.id();

@@ -339,14 +339,13 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         // Likewise, where what is asked then is answered as it was before. No sign that executions take effect.
         Called::Taken(error) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio has taken a payout's execution");
-            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
-            match payout.status {
-                PayoutStatus::Initialized => {
-                    let provider = booking::reported(withdrawal, &payout);
-                    let to = Move::to(State::Submitted, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
+            match provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await {
+                Ok(payout) if payout.status != PayoutStatus::Initialized => apply(app, withdrawal, &payout).await,
+                // Also where nobody answers: that it was taken is kept by the row's state.
+                Ok(_) | Err(_) => {
+                    let to = Move::to(State::Submitted, Due::In(IN_FLIGHT_MAX));
                     transactions::advance(app, withdrawal, to).await
                 }
-                _ => apply(app, withdrawal, &payout).await,
             }
         }
         Called::NotMade(row) => row,

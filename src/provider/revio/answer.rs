@@ -72,7 +72,7 @@ pub(super) async fn read(
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             // The call had its effect, whatever else was to be said of it: it must not be taken for one that nobody has answered.
-            Err(error) if is_taken_by(operation, status, &body) => return Err(RevioError::Taken(error)),
+            Err(error) if is_taken_by(operation, status, &body) => return Err(RevioError::Taken(error.without_url())),
             Err(error) => return Err(transport(error)),
         };
         if body.len().saturating_add(chunk.len()) > bytes_max {
