@@ -12,9 +12,10 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use octoco::finance::statement_files::StatementFiles;
 use octoco::identity::audit::{Actor, warn_of_ownership};
+use octoco::identity::notes::CustomerNotes;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
-use octoco::identity::{notes::CustomerNotes, repeats::KeptAnswers, second_factor, totp::SecondFactors};
+use octoco::identity::{repeats::KeptAnswers, second_factor, totp::SecondFactors};
 use octoco::platform::keys;
 use octoco::platform::telemetry::{LastLines, Telemetry};
 use octoco::processes::{audit, reconcile, router, schema, worker};
@@ -255,7 +256,6 @@ async fn look_at_database(app: &App) -> Result<(), BoxError> {
     if let Err(error) = warn_of_ownership(app).await {
         tracing::warn!(error = error.chain(), "whether the service owns its tables is not known yet");
     }
-    schema::require_keys(app).await?;
     schema::require_zone(app).await
 }
 
@@ -393,7 +393,6 @@ async fn leave_safe_mode(app: App, note: String) -> Result<ExitCode, BoxError> {
 }
 
 async fn rotate(app: App) -> Result<ExitCode, BoxError> {
-    schema::require_keys(&app).await?;
     let keys = &app.config.data_keys;
     let mut uses = BTreeMap::<String, i64>::new();
     let tables = [
@@ -418,7 +417,6 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         say(&format!("key {id}: {rows} rows; it {what}"))?;
     }
     if uses.keys().all(|id| id == keys.current_id()) {
-        rotation::forget_other_keys(&app).await?;
         return say("no row needs another key");
     }
     Ok(ExitCode::FAILURE)

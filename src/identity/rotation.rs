@@ -92,44 +92,6 @@ fn again(app: &App, id: Uuid, old: &Encrypted) -> Result<Encrypted, CannotDecryp
     keys.encrypt(id, &keys.decrypt(id, old)?)
 }
 
-/// Before anything is encrypted: each key is the one that this database knows by its id, and none is missing that it knows. The first one, which
-/// encrypts, is known from now on.
-///
-/// # Errors
-/// Which one is not.
-pub async fn require_known_keys(app: &App) -> Result<Result<(), String>> {
-    let marks = app.config.data_keys.marks();
-    if let Err(wrong) = compare(&marks, &store::known(&app.db).await?) {
-        return Ok(Err(wrong));
-    }
-    if let Some((id, mark)) = marks.first() {
-        store::know(&app.db, id, mark).await?;
-    }
-    // Another process may have begun with another key of this id at this moment.
-    Ok(compare(&marks, &store::known(&app.db).await?))
-}
-
-fn compare(marks: &[(String, Vec<u8>)], known: &[(String, Vec<u8>)]) -> Result<(), String> {
-    for (id, mark) in known {
-        match marks.iter().find(|(own, _)| own == id) {
-            Some((_, own)) if own == mark => {}
-            Some(_) => {
-                return Err(format!("DATA_KEYS: {id} is another key than the one that encrypted in this database"));
-            }
-            None => {
-                let advice = "put it last, and leave it out once octoco keys rotate has ended with 0";
-                return Err(format!("DATA_KEYS lacks {id}, which encrypted in this database: {advice}"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Once nothing is encrypted by another key than the first.
-pub async fn forget_other_keys(app: &App) -> Result<()> {
-    Ok(store::forget_others(&app.db, app.config.data_keys.current_id()).await?)
-}
-
 pub async fn uses<T: Table>(app: &App, table: &T) -> Result<Vec<KeyUse>> {
     let mut db = app.db.acquire().await?;
     Ok(table.uses(&mut db).await?)

@@ -24,9 +24,6 @@ struct DataKey {
 /// What the key of the fingerprints is made with, so that it is used for nothing else.
 const FINGERPRINTS: &[u8] = b"octoco fingerprints";
 
-/// Of no text that has a fingerprint: those begin by what they are about, and a zero.
-const MARK: &[u8] = b"mark";
-
 #[derive(Debug, Clone)]
 pub struct Encrypted {
     pub key_id: String,
@@ -54,12 +51,6 @@ impl DataKeys {
 
     pub fn holds(&self, id: &str) -> bool {
         self.0.iter().any(|key| key.id == id)
-    }
-
-    /// By what each is known again, the first one's first: made of its bytes, and says nothing of them.
-    pub fn marks(&self) -> Vec<(String, Vec<u8>)> {
-        let mark = |key: &DataKey| hmac::sign(&key.fingerprints, MARK).as_ref().to_vec();
-        self.0.iter().map(|key| (key.id.clone(), mark(key))).collect()
     }
 
     pub fn encrypt(&self, row: Uuid, plain: &[u8]) -> Result<Encrypted, CannotDecrypt> {

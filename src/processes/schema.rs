@@ -15,7 +15,6 @@ use sqlx::{Connection, PgConnection};
 
 use crate::app::App;
 use crate::books::projector;
-use crate::identity::rotation;
 use crate::platform::error::BoxError;
 
 /// What dashboards sign in as.
@@ -32,17 +31,6 @@ pub async fn migrate(app: &App) -> Result<(), BoxError> {
     }
     grant(app).await?;
     Ok(())
-}
-
-/// What a process encrypts the others must be able to decrypt, and so after a restore and with a key that was made anew.
-pub async fn require_keys(app: &App) -> Result<(), BoxError> {
-    match rotation::require_known_keys(app).await {
-        Ok(known) => Ok(known?),
-        Err(error) => {
-            tracing::warn!(error = error.chain(), "whether DATA_KEYS are those of the database is not known yet");
-            Ok(())
-        }
-    }
 }
 
 /// Whose days a process counts in is what the database keeps them by.

@@ -1,14 +1,9 @@
 //! Personal data at rest: only its own key, its own row and unchanged bytes give it back.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use octoco::identity::rotation;
 use octoco::platform::encryption::{DataKeys, Encrypted};
 use octoco::platform::keys::new_data_key;
-use octoco::processes::schema;
-use sqlx::PgPool;
 use uuid::Uuid;
-
-use crate::harness::TestApp;
 
 fn keys(ids: &[(&str, u8)]) -> DataKeys {
     let pairs: Vec<String> =
@@ -48,29 +43,4 @@ fn keys_are_checked_and_never_shown() {
     let key = new_data_key("a");
     assert!(DataKeys::parse(&format!("{key},{key}")).is_err(), "one id twice");
     assert_eq!(format!("{:?}", keys(&[("a", 1)])), r#"["a"]"#);
-}
-
-/// It would hand over what it cannot decrypt as each row's own fault, and write what nobody else can decrypt under the same id.
-#[sqlx::test]
-async fn no_process_starts_with_another_key_than_the_one_that_encrypted(db: PgPool) {
-    let key = |id: &str, byte: u8| format!("{id}:{}", BASE64_STANDARD.encode([byte; 32]));
-    let start = async |keys: &[String]| {
-        let t = TestApp::with(db.clone(), &[("DATA_KEYS", &keys.join(","))]).await;
-        let started = schema::require_keys(&t.app).await.map_err(|error| error.to_string());
-        (t, started)
-    };
-    let (old, new) = (key("k1", 1), key("k2", 2));
-    for _ in 0..2 {
-        assert_eq!(start(std::slice::from_ref(&old)).await.1, Ok(()));
-    }
-    for (keys, told) in [(vec![key("k1", 3)], "k1 is another key"), (vec![new.clone()], "lacks k1")] {
-        let refused = start(&keys).await.1.expect_err("not started");
-        assert!(refused.contains(told) && !refused.contains(&keys[0][3..]), "{refused}");
-    }
-    let (t, started) = start(&[new.clone(), old.clone()]).await;
-    assert_eq!(started, Ok(()));
-    assert!(start(&[old]).await.1.expect_err("not started").contains("lacks k2"));
-    rotation::forget_other_keys(&t.app).await.expect("forgotten");
-    assert_eq!(start(&[new]).await.1, Ok(()));
-    assert!(start(&[key("k2", 1)]).await.1.expect_err("not started").contains("k2 is another key"));
 }

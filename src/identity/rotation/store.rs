@@ -2,23 +2,6 @@
 //! `encrypted!(CustomerNotes, "customer note", 100 of "customer_notes", "id", "content", where "true")`; each has its statements checked as any
 //! other.
 
-use sqlx::PgExecutor;
-
-/// Id and mark of each data key that encrypted here.
-pub(super) async fn known(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, Vec<u8>)>> {
-    let rows = sqlx::query!("select id, mark from data_keys order by id").fetch_all(db).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.mark)).collect())
-}
-
-pub(super) async fn know(db: impl PgExecutor<'_>, id: &str, mark: &[u8]) -> sqlx::Result<()> {
-    let insert = sqlx::query!("insert into data_keys (id, mark) values ($1, $2) on conflict do nothing", id, mark);
-    insert.execute(db).await.map(drop)
-}
-
-pub(super) async fn forget_others(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<()> {
-    sqlx::query!("delete from data_keys where id <> $1", id).execute(db).await.map(drop)
-}
-
 /// A [`Table`](super::Table): its name, what a row is for people, how many rows are one transaction, by which column a row is known, which
 /// one is encrypted, and where it holds anything. Beside it stands `key_id`.
 macro_rules! encrypted {
