@@ -394,7 +394,7 @@ pub(super) async fn children_of(db: impl PgExecutor<'_>, parent: Uuid, objects: 
         .await
 }
 
-/// The first one is told with the hold that follows it; any other is a change of its own, by a higher version.
+/// That it was first set aside is told with the hold that follows it; any other is a change of its own, by a higher version.
 pub(super) async fn set_outcome(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -402,7 +402,8 @@ pub(super) async fn set_outcome(
     now: DateTime,
 ) -> sqlx::Result<()> {
     let done = sqlx::query!(
-        "update transactions set outcome = $2, noted_at = $3, version = version + (outcome is not null)::int
+        "update transactions
+            set outcome = $2, noted_at = $3, version = version + (outcome is not null or $2 <> 'set_aside')::int
           where id = $1 and outcome is distinct from $2",
         id,
         outcome.name(),

@@ -336,17 +336,11 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             record_and_apply(app, withdrawal, Payout { status: PayoutStatus::Pending, ..payout }).await
         }
         Called::Answered(payout) => record_and_apply(app, withdrawal, payout).await,
-        // Likewise, where what is asked then is answered as it was before. No sign that executions take effect.
+        // Likewise, and the row says so before anybody asks what became of it: an older answer, or none, has it called no more. No sign that
+        // executions take effect.
         Called::Taken(error) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio has taken a payout's execution");
-            match provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await {
-                Ok(payout) if payout.status != PayoutStatus::Initialized => apply(app, withdrawal, &payout).await,
-                // Also where nobody answers: that it was taken is kept by the row's state.
-                Ok(_) | Err(_) => {
-                    let to = Move::to(State::Submitted, Due::In(IN_FLIGHT_MAX));
-                    transactions::advance(app, withdrawal, to).await
-                }
-            }
+            transactions::advance(app, withdrawal, Move::to(State::Submitted, Due::In(IN_FLIGHT_MAX))).await
         }
         Called::NotMade(row) => row,
         Called::Unanswered(error) => Err(error.into()),
